@@ -1,0 +1,215 @@
+"""Named pipelines: their stages, sizes, defaults and limits. Torch-free.
+
+A pipeline on disk is a folder with a `pipeline.json` (this module's `PipelineSpec`), a
+`tokenizer.json` and, for each stage, weight shards in the project's own format. An API process
+needs only the two JSON files. The catalog knows nothing of tensors.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from model.errors import CheckpointError
+from model.params import MAX_PROMPT_CHARACTERS, MAX_SEED, SamplerName, SamplingParams
+
+StageName = Literal["base", "upsample"]
+BUILTIN_FOLDER = Path(__file__).parent / "weights"
+RESPACING = re.compile(r"^(ddim[1-9]\d*|fast27|[1-9]\d*(,[1-9]\d*)*)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSpec:
+    """One network of the cascade.
+
+    Attributes:
+        name: `base` or `upsample`.
+        resolution: side of the stage's image, px.
+        schedule: name of the noise schedule, `cosine` or `linear`.
+        timesteps: T, length of the trained process.
+        prediction: what the network's first three channels are: `epsilon`, `x0` or `v`.
+        variance: `fixed_small`, `fixed_large` or `learned_range`.
+        sampler: default sampler.
+        steps: default steps.
+        temperature: default standard deviation of the initial noise.
+        weights: shard files, relative to the pipeline's folder.
+    """
+
+    name: StageName
+    resolution: int
+    schedule: Literal["cosine", "linear"]
+    timesteps: int
+    prediction: Literal["epsilon", "x0", "v"]
+    variance: Literal["fixed_small", "fixed_large", "learned_range"]
+    sampler: SamplerName
+    steps: int | str
+    temperature: float = 1.0
+    weights: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field that a pipeline can't serve: its name and a sentence that says what it can."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSpec:
+    """A named cascade with everything a client may ask about it.
+
+    Attributes:
+        name: the name that requests use.
+        description: one sentence for people.
+        folder: where its files are.
+        stages: `base`, and `upsample` where there is one.
+        guidance_scale: default scale of classifier-free guidance.
+        guidance_interval: default interval, see `SamplingParams`.
+        context: caption length in tokens.
+        tokenizer: `words` for the project's own closed vocabulary, `gpt2` for GLIDE's BPE.
+        max_images: largest n.
+        max_steps: largest number of steps of a stage.
+        max_guidance_scale: largest guidance scale.
+    """
+
+    name: str
+    description: str
+    folder: Path = field(compare=False)
+    stages: tuple[StageSpec, ...]
+    guidance_scale: float
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    context: int
+    tokenizer: Literal["words", "gpt2"]
+    max_images: int = 8
+    max_steps: int = 1000
+    max_guidance_scale: float = 50.0
+
+    @property
+    def base(self) -> StageSpec:
+        """The first stage."""
+        return self.stages[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides, in px, of the square images this pipeline can make."""
+        return tuple(stage.resolution for stage in self.stages)
+
+    def stages_for(self, width: int) -> tuple[StageSpec, ...]:
+        """The stages that an image of this width passes."""
+        return self.stages[: self.sizes.index(width) + 1]
+
+    def violations(self, params: SamplingParams) -> list[Violation]:
+        """Every field of `params` that this pipeline can't serve; empty when it can serve all."""
+        checks: Iterable[tuple[str, bool, str]] = (
+            (
+                "prompt",
+                len(params.prompt) <= MAX_PROMPT_CHARACTERS,
+                f"at most {MAX_PROMPT_CHARACTERS} characters",
+            ),
+            (
+                "negative_prompt",
+                len(params.negative_prompt) <= MAX_PROMPT_CHARACTERS,
+                f"at most {MAX_PROMPT_CHARACTERS} characters",
+            ),
+            ("width", params.width in self.sizes, f"{self.name} makes {self._sizes_in_words()}"),
+            (
+                "height",
+                params.height == params.width,
+                f"{self.name} makes square images: {self._sizes_in_words()}",
+            ),
+            ("n", 1 <= params.n <= self.max_images, f"between 1 and {self.max_images}"),
+            ("seed", 0 <= params.seed <= MAX_SEED - params.n, "between 0 and 2**63 - 1 - n"),
+            (
+                "guidance_scale",
+                0 <= params.guidance_scale <= self.max_guidance_scale,
+                f"a finite number between 0 and {self.max_guidance_scale:g}",
+            ),
+            (
+                "guidance_interval",
+                0 <= params.guidance_interval[0] <= params.guidance_interval[1] <= 1,
+                "two numbers, 0 <= low <= high <= 1",
+            ),
+            ("eta", 0 <= params.eta <= 1, "between 0 and 1"),
+            ("dynamic_percentile", 0 < params.dynamic_percentile <= 1, "in (0, 1]"),
+            ("previews", 0 <= params.previews <= 8, "between 0 and 8"),
+        )
+        found = [Violation(name, message) for name, holds, message in checks if not holds]
+        found += self._steps_violations("steps", params.steps, self.base)
+        found += self._upsample_violations(params)
+        return found
+
+    def _upsample_violations(self, params: SamplingParams) -> list[Violation]:
+        upsample, found = params.upsample, []
+        if upsample.steps is not None and len(self.stages) > 1:
+            found += self._steps_violations("upsample/steps", upsample.steps, self.stages[1])
+        temperature = upsample.temperature
+        if temperature is not None and not (math.isfinite(temperature) and 0 <= temperature <= 2):
+            found.append(Violation("upsample/temperature", "between 0 and 2"))
+        return found
+
+    def _steps_violations(self, name: str, steps: int | str, stage: StageSpec) -> list[Violation]:
+        limit = min(self.max_steps, stage.timesteps)
+        if isinstance(steps, str):
+            if not RESPACING.match(steps):
+                return [Violation(name, "a number, or a respacing: 100, 25,25, ddim50, fast27")]
+            numbers = re.sub(r"^(ddim|fast)", "", steps).split(",")
+            total = sum(int(number) for number in numbers)
+        else:
+            total = steps
+        if 1 <= total <= limit:
+            return []
+        return [Violation(name, f"between 1 and {limit}")]
+
+    def _sizes_in_words(self) -> str:
+        return ", ".join(f"{size}x{size}" for size in self.sizes)
+
+
+def load_spec(folder: Path) -> PipelineSpec:
+    """Reads `pipeline.json` of a pipeline folder.
+
+    Raises:
+        CheckpointError: the file is missing, not JSON, or has missing or unknown members.
+    """
+    path = folder / "pipeline.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        stages = tuple(_stage(stage) for stage in record.pop("stages"))
+        record["guidance_interval"] = tuple(record.get("guidance_interval", (0.0, 1.0)))
+        return PipelineSpec(folder=folder, stages=stages, **record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a readable pipeline description: {error}") from error
+
+
+def save_spec(spec: PipelineSpec) -> None:
+    """Writes `pipeline.json` into the pipeline's folder."""
+    record = {name: getattr(spec, name) for name in PipelineSpec.__slots__ if name != "folder"}
+    record["stages"] = [
+        {name: getattr(stage, name) for name in StageSpec.__slots__} for stage in spec.stages
+    ]
+    (spec.folder / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def load_catalog(folders: Iterable[Path] = ()) -> Mapping[str, PipelineSpec]:
+    """Every pipeline found below the built-in weights and the given folders, by name.
+
+    Args:
+        folders: each either a pipeline folder itself or a folder of pipeline folders; a later one
+            replaces an earlier pipeline of the same name.
+    """
+    found: dict[str, PipelineSpec] = {}
+    for root in (BUILTIN_FOLDER, *folders):
+        for path in sorted({*root.glob("pipeline.json"), *root.glob("*/pipeline.json")}):
+            spec = load_spec(path.parent)
+            found[spec.name] = spec
+    return found
+
+
+def _stage(record: Mapping[str, Any]) -> StageSpec:
+    members = dict(record)
+    members["sampler"] = SamplerName(members["sampler"])
+    members["weights"] = tuple(members.get("weights", ()))
+    return StageSpec(**members)

@@ -1,0 +1,37 @@
+"""Every error the model raises.
+
+    ModelError
+    ├── CheckpointError       a weight file is missing, truncated, or of another shape
+    ├── ConditioningError     an input that the network can't be conditioned on
+    └── UnsupportedSampling   a sampler, step count or size that the pipeline doesn't have
+
+The model knows nothing of HTTP: a `code` is stable and machine-readable, `retryable` says whether
+the same call may succeed later.
+"""
+
+from typing import ClassVar
+
+
+class ModelError(Exception):
+    """What the world can break inside `model`; its text is fit to show to the person who asked."""
+
+    code: ClassVar[str] = "model_error"
+    retryable: ClassVar[bool] = False
+
+
+class CheckpointError(ModelError):
+    """A weight file is missing, damaged, or does not fit the network it was given to."""
+
+    code = "bad_checkpoint"
+
+
+class ConditioningError(ModelError):
+    """A caption, label or image that the network can't be conditioned on."""
+
+    code = "bad_conditioning"
+
+
+class UnsupportedSampling(ModelError):
+    """A sampler, step count, guidance or size that this pipeline can't run."""
+
+    code = "unsupported_sampling"

@@ -1,0 +1,143 @@
+"""Every error the service raises; `api/problems.py` alone turns them into HTTP.
+
+ServiceError
+├── InvalidRequest     a request that can't be accepted, with a pointer for each bad field
+├── Unauthenticated    no key, or a wrong one
+├── NotFound           no such job, image or model
+├── Conflict           the request contradicts an earlier one
+├── RateLimited        this client must wait
+├── QueueFull          the queue is at its bound
+├── NoWorker           no live worker can serve this
+├── Unavailable        Redis or the store can't be reached just now
+└── JobError           a job that was accepted and failed
+    ├── PromptRejected     the prompt is refused by policy
+    ├── OutOfMemory        retryable on a worker with room
+    ├── WorkerLost         retryable: its worker died or was cut off
+    └── Timeout            the job's own deadline passed
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad field: a JSON pointer into the request and a sentence."""
+
+    pointer: str
+    detail: str
+
+
+class ServiceError(Exception):
+    """What the world can break inside `service`; its text is fit to show to the client."""
+
+    code: ClassVar[str] = "service_error"
+    title: ClassVar[str] = "The service failed"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ServiceError):
+    """A request that can't be accepted."""
+
+    code = "invalid_request"
+    title = "The request is not valid"
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.errors = tuple(errors)
+
+
+class Unauthenticated(ServiceError):
+    """No API key, or one that is not known."""
+
+    code = "unauthenticated"
+    title = "Authentication is required"
+
+
+class NotFound(ServiceError):
+    """No such job, image or model."""
+
+    code = "not_found"
+    title = "There is no such thing"
+
+
+class Conflict(ServiceError):
+    """The request contradicts an earlier one."""
+
+    code = "conflict"
+    title = "The request conflicts with an earlier one"
+
+
+class RateLimited(ServiceError):
+    """This client must wait."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+    retryable = True
+
+
+class QueueFull(ServiceError):
+    """The queue is at its bound."""
+
+    code = "queue_full"
+    title = "The queue is full"
+    retryable = True
+
+
+class NoWorker(ServiceError):
+    """No live worker can serve this."""
+
+    code = "no_worker"
+    title = "No worker can serve this"
+    retryable = True
+
+
+class Unavailable(ServiceError):
+    """Redis or the image store can't be reached just now; nothing was accepted."""
+
+    code = "unavailable"
+    title = "The service is unavailable"
+    retryable = True
+
+
+class JobError(ServiceError):
+    """A job that was accepted and failed."""
+
+    code = "job_failed"
+    title = "The job failed"
+
+
+class PromptRejected(JobError):
+    """The prompt is refused by policy."""
+
+    code = "prompt_rejected"
+    title = "The prompt was rejected"
+
+
+class OutOfMemory(JobError):
+    """The device has no room for this job just now."""
+
+    code = "out_of_memory"
+    title = "Out of memory"
+    retryable = True
+
+
+class WorkerLost(JobError):
+    """The job's worker died or was cut off."""
+
+    code = "worker_lost"
+    title = "The worker was lost"
+    retryable = True
+
+
+class Timeout(JobError):
+    """The job's own deadline passed."""
+
+    code = "timeout"
+    title = "The deadline passed"

@@ -1,0 +1,126 @@
+"""The job: one client request, durable. Pure: knows neither Redis nor HTTP nor tensors.
+
+queued ──lease──▶ running ──finish──▶ succeeded
+  ▲ │                │ │ └─fail─────▶ failed
+  │ └──cancel──┐     │ └───cancel───▶ canceled
+  └──lease out / release / retry     (the only way back)
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from model.params import SamplingParams
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change any more."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One finished image of a job.
+
+    Attributes:
+        index: k, the image's number in its job.
+        key: where the image store keeps it.
+        content_type: its media type.
+        image_bytes: its size.
+        sha256: hex digest of its bytes.
+        width: px.
+        height: px.
+        seed: the job's seed + k.
+    """
+
+    index: int
+    key: str
+    content_type: str
+    image_bytes: int
+    sha256: str
+    width: int
+    height: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailure:
+    """Why a job failed: a stable code, a sentence, and whether submitting it again may help."""
+
+    code: str
+    detail: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The record of one request.
+
+    Attributes:
+        id: `job_` and 26 characters that sort by creation time.
+        status: where it stands.
+        params: what was asked for, defaults filled in.
+        tenant: whose it is.
+        output_format: `png`, `jpeg` or `webp`.
+        created_at_ms: Unix time of the acceptance.
+        started_at_ms: Unix time of the first lease.
+        finished_at_ms: Unix time of the final status.
+        expires_at_ms: when the record goes, known once the job is final.
+        attempt: number of leases so far.
+        step: network steps done over all images and stages; never goes back.
+        total_steps: network steps of the whole job.
+        images: finished images, by index.
+        failure: set when the status is `failed`.
+        cancel_reason: set when the status is `canceled`.
+        cancel_requested: a running job was asked to stop.
+        warnings: remarks for the client, such as a truncated caption.
+        unknown_words: words of the caption that the pipeline's vocabulary lacks.
+        metadata: the client's own tags.
+    """
+
+    id: str
+    status: JobStatus
+    params: SamplingParams
+    tenant: str = "default"
+    output_format: str = "png"
+    created_at_ms: int = 0
+    started_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    expires_at_ms: int | None = None
+    attempt: int = 0
+    step: int = 0
+    total_steps: int = 0
+    images: tuple[ImageRecord, ...] = ()
+    failure: JobFailure | None = None
+    cancel_reason: str | None = None
+    cancel_requested: bool = False
+    warnings: tuple[str, ...] = ()
+    unknown_words: tuple[str, ...] = ()
+    metadata: Mapping[str, str] | None = None
+
+
+def new_job_id(now_ms: int | None = None) -> str:
+    """`job_` and a ULID: 48 bits of time and 80 of chance, so ids sort by time to the millisecond."""
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    number = (now_ms << 80) | secrets.randbits(80)
+    return "job_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of a job id; keeps foreign characters out of keys and paths."""
+    body = text.removeprefix("job_")
+    return text.startswith("job_") and len(body) == 26 and all(c in _CROCKFORD for c in body)
