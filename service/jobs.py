@@ -114,7 +114,7 @@ class Job:
 
 
 def new_job_id(now_ms: int | None = None) -> str:
-    """`job_` and a ULID: 48 bits of time and 80 of chance, so ids sort by time to the millisecond."""
+    """`job_` and a ULID: 48 bits of time, 80 of chance; ids sort by time to the millisecond."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     number = (now_ms << 80) | secrets.randbits(80)
     return "job_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
