@@ -4,9 +4,8 @@
 Knows neither Redis nor routes.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 from pydantic_core import PydanticCustomError
@@ -194,7 +193,9 @@ def image_view(job_id: str, image: ImageRecord) -> ImageView:
     )
 
 
-def job_view(job: Job, *, queue_position: int | None = None, warnings: tuple[str, ...] = ()) -> JobView:
+def job_view(
+    job: Job, *, queue_position: int | None = None, warnings: tuple[str, ...] = ()
+) -> JobView:
     """A job as a client sees it.
 
     Args:
