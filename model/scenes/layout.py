@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from model.scenes.lexicon import COLOURS, NATURAL_COLOURS, PLACES, Kind, Relation, Vocabulary
 from model.scenes.splits import SPLITS, Fact, Split, belongs
 
+ANGLES = tuple(range(-8, 9, 2))  # few enough that turned sprites can be kept
+
 _PLACING_ATTEMPTS = 40
 _LEAST_OFFSET = 0.3  # between the centres of two objects, along the axis that names the relation
 _LARGEST_SLANT = 0.6  # of the other axis, relative to that one
@@ -27,7 +29,7 @@ class Thing:
         y: centre.
         size: longest side.
         flip: whether it is mirrored.
-        angle: rotation, degrees counterclockwise.
+        angle: rotation, degrees counterclockwise; one of `ANGLES`.
     """
 
     noun: str
@@ -37,7 +39,7 @@ class Thing:
     y: float
     size: float
     flip: bool
-    angle: float
+    angle: int
 
     @property
     def colour(self) -> str:
@@ -192,7 +194,7 @@ class _Draw:
                 x, y = (x + 0.5) / 2, (y + 0.5) / 2
             room = (max(abs(x - o.x), abs(y - o.y)) - 0.48 * (size + o.size) for o in others)
             if all(gap > 0 for gap in room):
-                return Thing(*look, x, y, size, rng.random() < 0.5, rng.uniform(-8, 8))
+                return Thing(*look, x, y, size, rng.random() < 0.5, rng.choice(ANGLES))
         return None
 
     def _style(self, things: list[Thing]) -> str:

@@ -20,6 +20,8 @@ _SPECK_BOX = 16  # px; wide enough for the largest speck
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+_DOWN: Floats = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None]  # 0 at the top, 1 at the bottom
+
 
 def render(scene: Scene, sprites: Sprites, side: int = SIDE) -> Pixels:
     """The picture of a scene, uint8 (side, side, 3).
@@ -29,31 +31,32 @@ def render(scene: Scene, sprites: Sprites, side: int = SIDE) -> Pixels:
         sprites: the glyphs to paint it with.
         side: 256, or a divisor of it.
     """
-    return reduced(_paint(scene, sprites), SIDE // side)
+    image = _paint(scene, sprites)
+    return np.asarray(image if side == SIDE else image.reduce(SIDE // side))
 
 
 def reduced(pixels: Pixels, factor: int) -> Pixels:
     """A picture made smaller by a whole factor: every pixel the mean of a block."""
-    return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
+    return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
-def _paint(scene: Scene, sprites: Sprites) -> Pixels:
+def _paint(scene: Scene, sprites: Sprites) -> Image.Image:
     rng = np.random.default_rng(int(unit_hash("pixels", scene.seed, scene.things) * 2**48))
-    image = Image.fromarray(_backdrop(scene.background, rng))
+    image = _backdrop(scene.background, rng)
     for thing in scene.things:
-        _paste(image, thing, sprites.image(thing.sprite, thing.tint))
-    return np.asarray(_styled(image, scene.style))
+        _paste(image, thing, sprites)
+    return _styled(image, scene.style)
 
 
-def _paste(image: Image.Image, thing: Thing, art: Image.Image) -> None:
-    scale = thing.size * SIDE / max(art.size)
-    width, height = (max(1, round(length * scale)) for length in art.size)
-    art = art.resize((width, height), Image.Resampling.BICUBIC)
+def _paste(image: Image.Image, thing: Thing, sprites: Sprites) -> None:
+    # Mirroring last lets both directions share a turned sprite; it also reverses the angle.
+    turned = sprites.turned(thing.sprite, thing.tint, -thing.angle if thing.flip else thing.angle)
+    scale = thing.size * SIDE / turned.longest
+    width, height = (max(1, round(length * scale)) for length in turned.image.size)
+    art = turned.image.resize((width, height), Image.Resampling.BICUBIC).convert("RGBA")
     if thing.flip:
         art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    art = art.rotate(thing.angle, Image.Resampling.BICUBIC, expand=True)
-    corner = round(thing.x * SIDE - art.width / 2), round(thing.y * SIDE - art.height / 2)
-    image.paste(art, corner, art)
+    image.paste(art, (round(thing.x * SIDE - width / 2), round(thing.y * SIDE - height / 2)), art)
 
 
 def _styled(image: Image.Image, style: str) -> Image.Image:
@@ -72,35 +75,34 @@ def _styled(image: Image.Image, style: str) -> Image.Image:
             return image
 
 
-def _backdrop(name: str, rng: np.random.Generator) -> Pixels:
+def _backdrop(name: str, rng: np.random.Generator) -> Image.Image:
     if name in PLACES:
         return _place(PLACES[name], rng)
-    ramp = np.linspace(0.5, -0.5, SIDE, dtype=np.float32)[:, None]
-    rows = _jittered(COLOURS[name], 7, rng) + ramp * np.float32(rng.uniform(-26, 26))
-    return _across(rows)
+    slope = np.float32(rng.uniform(-26, 26))
+    return _across(_jittered(COLOURS[name], 7, rng) + (0.5 - _DOWN) * slope)
 
 
-def _place(place: Place, rng: np.random.Generator) -> Pixels:
-    ramp = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None]
+def _place(place: Place, rng: np.random.Generator) -> Image.Image:
     top, bottom = (_jittered(colour, 6, rng) for colour in (place.top, place.bottom))
-    sky = top + (bottom - top) * ramp
-    field = _across(sky)
-    if place.ground is not None:
-        ground = np.array(place.ground, np.float32) * (1.06 - 0.12 * ramp)
-        _lay_ground(field, sky, ground, _horizon(rng, 0.0 if place.flat else 0.03))
+    sky = top + (bottom - top) * _DOWN
+    if place.ground is None:
+        field = np.array(_across(sky))
+    else:
+        ground = np.array(place.ground, np.float32) * (1.06 - 0.12 * _DOWN)
+        field = _landscape(sky, ground, _horizon(rng, 0.0 if place.flat else 0.03))
     if place.specks is not None:
         _sprinkle(field, np.array(place.specks, np.float32), rng)
-    return field
+    return Image.fromarray(field)
 
 
 def _jittered(colour: tuple[int, int, int], spread: float, rng: np.random.Generator) -> Floats:
     return (np.array(colour) + rng.normal(0, spread, 3)).astype(np.float32)
 
 
-def _across(rows: Floats) -> Pixels:
-    """A picture of equal columns from (side, 3) rows."""
-    column = rows.clip(0, 255).astype(np.uint8)[:, None]
-    return np.broadcast_to(column, (SIDE, SIDE, 3)).copy()
+def _across(rows: Floats) -> Image.Image:
+    """A picture of equal columns from (side, 3) rows; many times faster than broadcasting."""
+    column = Image.fromarray(rows.clip(0, 255).astype(np.uint8)[:, None])
+    return column.resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def _horizon(rng: np.random.Generator, swell: float) -> Floats:
@@ -109,15 +111,15 @@ def _horizon(rng: np.random.Generator, swell: float) -> Floats:
     return ((rng.uniform(0.58, 0.74) + swell * waves) * SIDE).astype(np.float32)
 
 
-def _lay_ground(field: Pixels, sky: Floats, ground: Floats, horizon: Floats) -> None:
-    """Paints the ground with an antialiased edge; only the rows around the edge are blended."""
-    first, last = int(horizon.min()) - 1, int(horizon.max()) + 2
-    field[last:] = _across(ground)[last:]
-    rows = np.arange(first, last, dtype=np.float32)[:, None]
+def _landscape(sky: Floats, ground: Floats, horizon: Floats) -> Pixels:
+    """Sky over ground with an antialiased edge; only the rows around the edge are blended."""
+    band = slice(int(horizon.min()) - 1, int(horizon.max()) + 2)
+    field = np.array(_across(np.concatenate([sky[: band.stop], ground[band.stop :]])))
+    rows = np.arange(band.start, band.stop, dtype=np.float32)[:, None]
     cover = np.clip(rows - horizon + 0.5, 0, 1)[..., None]  # (rows, side, 1)
-    band = slice(first, last)
     blended = sky[band, None] + (ground[band] - sky[band])[:, None] * cover
     field[band] = blended.clip(0, 255).astype(np.uint8)
+    return field
 
 
 def _sprinkle(field: Pixels, colour: Floats, rng: np.random.Generator) -> None:

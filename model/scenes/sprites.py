@@ -5,6 +5,8 @@ in one file, which can be carried to a machine without the font. Knows nothing o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,11 +29,25 @@ NOTICE = "Glyphs of Noto Color Emoji, Copyright Google LLC, SIL Open Font Licens
 
 _STRIKE = 109  # the one size of the font's bitmaps; FreeType opens no other
 _CANVAS = 160
+_KEPT = 1024
 _INK = 8  # a pixel with more alpha than this, of 255, belongs to the glyph
 _HOW_TO_INSTALL = (
     "install the Debian package fonts-noto-color-emoji, or pass the path of a "
     f"{FONT_FILE} or of a saved sprite cache"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A turned sprite.
+
+    Attributes:
+        image: RGB premultiplied by alpha (mode RGBa); not to be changed.
+        longest: longest side of the sprite before it was turned, px.
+    """
+
+    image: Image.Image
+    longest: int
 
 
 class SpriteError(ModelError):
@@ -41,7 +57,7 @@ class SpriteError(ModelError):
 
 
 class Sprites:
-    """The glyphs of a set of emoji, each cropped to its ink, tinted on demand.
+    """The glyphs of a set of emoji, each cropped to its ink; tinted and turned on demand.
 
     Args:
         glyphs: for each emoji its pixels, uint8 (H, W, 4), red, green, blue and alpha.
@@ -49,13 +65,17 @@ class Sprites:
 
     def __init__(self, glyphs: Mapping[str, NDArray[np.uint8]]) -> None:
         self._glyphs = dict(glyphs)
-        self._images: dict[tuple[str, str], Image.Image] = {}
+        # Turning costs more than all the rest of a scene; a kept picture is about 70 kB.
+        self.turned = lru_cache(maxsize=_KEPT)(self._turned)
 
     def __len__(self) -> int:
         return len(self._glyphs)
 
-    def image(self, sprite: str, tint: str = "") -> Image.Image:
-        """An RGBA picture of a sprite; not to be changed by the caller.
+    def __reduce__(self) -> tuple[type["Sprites"], tuple[dict[str, NDArray[np.uint8]]]]:
+        return Sprites, (self._glyphs,)
+
+    def glyph(self, sprite: str, tint: str = "") -> NDArray[np.uint8]:
+        """The pixels of a sprite, uint8 (H, W, 4).
 
         Args:
             sprite: the emoji.
@@ -64,13 +84,15 @@ class Sprites:
         Raises:
             SpriteError: the set has no such emoji.
         """
-        if (sprite, tint) not in self._images:
-            if sprite not in self._glyphs:
-                raise SpriteError(f"this sprite set has no {sprite}: draw it anew from the font")
-            glyph = self._glyphs[sprite]
-            pixels = tinted(glyph, tint) if tint else glyph
-            self._images[sprite, tint] = Image.fromarray(pixels)
-        return self._images[sprite, tint]
+        if sprite not in self._glyphs:
+            raise SpriteError(f"this sprite set has no {sprite}: draw it anew from the font")
+        glyph = self._glyphs[sprite]
+        return tinted(glyph, tint) if tint else glyph
+
+    def _turned(self, sprite: str, tint: str, angle: int) -> Turned:
+        glyph = Image.fromarray(self.glyph(sprite, tint))
+        image = glyph.rotate(angle, Image.Resampling.BICUBIC, expand=True).convert("RGBa")
+        return Turned(image, max(glyph.size))
 
     def save(self, path: Path) -> None:
         """Writes the glyphs into one `.npz` file."""
