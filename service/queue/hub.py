@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 FALLBACK_S = 1.0
+CANCEL_AGAIN_S = 0.1
 
 
 class Hint:
@@ -50,9 +51,11 @@ class Hub:
 
     async def aclose(self) -> None:
         """Ends both tasks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:  # redis-py loses a cancellation that comes while it connects
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
         self._tasks = []
 
     @asynccontextmanager
