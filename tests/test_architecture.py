@@ -41,6 +41,7 @@ def test_functions_are_of_a_size_to_read() -> None:
     too_long = [
         f"{_name(path)}:{node.lineno} {node.name}"
         for path in SOURCES
+        if path.relative_to(ROOT).parts[0] != "tests"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or node.lineno) - node.lineno >= 50
