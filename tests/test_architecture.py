@@ -1,6 +1,8 @@
 """What the whole tree promises, as far as a test can read it: sizes, pins, documented settings."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.settings import Settings
+from tests.tiny_pipeline import write_tiny_pipeline
 
 ROOT = Path(__file__).parent.parent
 CODE = ("model", "service", "docker", "benchmarks", "tests")
@@ -60,14 +63,51 @@ def test_every_folder_with_code_is_a_package() -> None:
     assert [_name(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-@pytest.mark.parametrize(
-    "module", ["service.api.app", "service.wiring", "service.client", "service.cli.main"]
-)
-def test_processes_without_a_device_leave_torch_unloaded(module: str) -> None:
-    if not (ROOT / module.replace(".", "/")).with_suffix(".py").exists():
-        pytest.skip(f"{module} is not there yet")
+def _skip_without(*modules: str) -> None:
+    for module in modules:
+        if not (ROOT / module.replace(".", "/")).with_suffix(".py").exists():
+            pytest.skip(f"{module} is not there yet")
+
+
+@pytest.mark.parametrize("module", ["service.client", "service.local", "service.cli.main"])
+def test_importing_a_process_without_a_device_leaves_torch_unloaded(module: str) -> None:
+    _skip_without(module, "service.queue.redis", "service.queue.leases")
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+START_API = """
+import asyncio, sys
+import httpx
+from service.api.app import create_app
+from service.settings import Settings
+from service.wiring import build_catalog, build_queue, build_store, build_tokenizers
+
+async def start() -> None:
+    settings = Settings()
+    catalog = build_catalog(settings)
+    parts = build_queue(settings), build_store(settings), catalog, build_tokenizers(catalog)
+    app = create_app(settings, *parts)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
+    async with app.router.lifespan_context(app), client:
+        for path in ("/healthz", "/openapi.json"):
+            (await client.get(path)).raise_for_status()
+
+asyncio.run(start())
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_a_running_api_leaves_torch_unloaded(tmp_path: Path) -> None:
+    _skip_without("service.api.app", "service.wiring", "service.queue.redis")
+    write_tiny_pipeline(tmp_path / "tiny")
+    settings = {
+        "GLIDE_REDIS__URL": "redis://127.0.0.1:1/0",
+        "GLIDE_STORE__PATH": str(tmp_path / "images"),
+        "GLIDE_MODELS__FOLDERS": json.dumps([str(tmp_path / "tiny")]),
+    }
+    command = [sys.executable, "-c", START_API]
+    assert subprocess.run(command, cwd=ROOT, env=os.environ | settings, check=False).returncode == 0
 
 
 def _settings(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
