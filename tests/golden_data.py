@@ -24,7 +24,7 @@ class Golden:
     def __init__(self, name: str) -> None:
         self._name = name
         with np.load(FOLDER / f"{name}.npz") as stored:
-            self._arrays = {key: stored[key] for key in stored.files}
+            self._arrays: dict[str, NDArray[Any]] = {key: stored[key] for key in stored.files}
         self.meta: dict[str, Any] = json.loads(str(self._arrays.pop("meta_json")))
         self._touched: set[str] = set()
 
