@@ -7,6 +7,7 @@ one.
 
 import json
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,15 @@ from model.training.data import Batch
 from model.training.optimizer import build_optimizers
 
 FORMAT = "glide-service/training/1"
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +185,8 @@ class Trainer:
             for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             trainer.iteration = state["iteration"]
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise TrainingError(f"{path} is not a training state: {error}") from error
+        except _UNREADABLE as error:
+            raise TrainingError(f"{path} is not a training state") from error
         return trainer
 
 
