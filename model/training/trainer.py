@@ -121,9 +121,8 @@ class Trainer:
         """The weighted error of one noising of a batch: a scalar."""
         schedule, config = self.parameterization.schedule, self.config
         x_0 = batch.x0.to(memory_format=torch.channels_last)
-        # Drawn on the CPU, so that a run does not depend on the device it was started on.
-        t = torch.randint(0, schedule.timesteps, (x_0.shape[0],)).to(self.device)
-        noise = torch.randn(x_0.shape).to(x_0)
+        t = torch.randint(0, schedule.timesteps, (x_0.shape[0],), device=self.device)
+        noise = torch.randn_like(x_0)
         alpha_bar = gather(schedule.alpha_bar, t)
         x_t = diffuse(x_0, noise, alpha_bar)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
