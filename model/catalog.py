@@ -70,7 +70,6 @@ class PipelineSpec:
         guidance_scale: default scale of classifier-free guidance.
         guidance_interval: default interval, see `SamplingParams`.
         context: caption length in tokens.
-        tokenizer: `words` for the project's own closed vocabulary, `gpt2` for GLIDE's BPE.
         max_images: largest n.
         max_steps: largest number of steps of a stage.
         max_guidance_scale: largest guidance scale.
@@ -83,7 +82,6 @@ class PipelineSpec:
     guidance_scale: float
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     context: int
-    tokenizer: Literal["words", "gpt2"]
     max_images: int = 8
     max_steps: int = 1000
     max_guidance_scale: float = 50.0
