@@ -1,8 +1,5 @@
 """Whole runs of the original code: its network, filled by rule, through the denoising step."""
 
-import zlib
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,45 +8,12 @@ from model.conditioning import Conditioning
 from model.diffusion.prediction import Parameterization
 from model.diffusion.schedule import NoiseSchedule, noise_schedule
 from model.networks.text_unet import TextUNet
-from model.networks.unet import UNetConfig
 from model.params import SamplerName
 from model.sampling.plan import build_plan
 from model.sampling.step import denoise_step
 from model.sampling.trajectory import Trajectory
-from model.text.encoder import TextConfig
 from tests.golden_data import Golden
-
-
-def glide_config(options: dict[str, Any]) -> UNetConfig:
-    """The original's options in our words; attention is given by image sizes there."""
-    sizes = [int(size) for size in options["attention_resolutions"].split(",")]
-    return UNetConfig(
-        out_channels=6,
-        model_channels=options["num_channels"],
-        channel_mult=tuple(int(mult) for mult in options["channel_mult"].split(",")),
-        residual_blocks=options["num_res_blocks"],
-        attention_factors=tuple(options["image_size"] // size for size in sizes),
-        head_channels=options["num_head_channels"],
-        text=TextConfig(
-            vocabulary=50257,
-            context=options["text_ctx"],
-            width=options["xf_width"],
-            layers=options["xf_layers"],
-            heads=options["xf_heads"],
-        ),
-    )
-
-
-@torch.no_grad()
-def fill(network: nn.Module) -> None:
-    """Fill "v1" of the golden files: every tensor's values follow from its key."""
-    for key, tensor in network.state_dict().items():
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        drawn = torch.randn(tensor.shape, generator=generator)
-        if tensor.ndim > 1:
-            tensor.copy_(drawn * tensor[0].numel() ** -0.5)
-        else:
-            tensor.copy_(0.02 * drawn + float(key.rsplit(".", 1)[-1] in ("weight", "g")))
+from tests.reference_networks import network_from_options
 
 
 class Watched:
@@ -98,8 +62,7 @@ def test_guided_runs_are_those_of_the_original(name: str) -> None:
     options = golden.meta["options"]
     assert golden.meta["noise_schedule"] == "squaredcos_cap_v2"
     schedule = noise_schedule("cosine", options["diffusion_steps"])
-    network = TextUNet(glide_config(options)).eval()
-    fill(network)
+    network = network_from_options(options)
     denoiser = Watched(network)
     trajectory = first_trajectory(golden, network, schedule)
     golden.check("timestep_map", trajectory.plan.timesteps[::-1])
