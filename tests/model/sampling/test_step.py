@@ -146,8 +146,11 @@ def test_noise_is_drawn_only_where_it_is_used() -> None:
     assert drawn == [(1, 0), (1, 1)]
 
 
-def test_half_precision_outputs_are_added_up_in_single() -> None:
-    one, denoiser = trajectory(SamplerName.DDPM, 4, 1), ToyDenoiser()
-    while not one.done:
-        denoise_step(lambda *row: denoiser(*row).bfloat16(), [one], LEARNED)
-    assert one.x.dtype == torch.float32
+def test_half_precision_outputs_are_reckoned_with_in_single() -> None:
+    half, single = (trajectory(SamplerName.DDPM, 4, 1) for _ in range(2))
+    denoiser = ToyDenoiser()
+    while not half.done:
+        denoise_step(lambda *row: denoiser(*row).bfloat16(), [half], LEARNED)
+        denoise_step(lambda *row: denoiser(*row).bfloat16().float(), [single], LEARNED)
+    assert half.x.dtype == torch.float32
+    assert torch.equal(half.x, single.x)
