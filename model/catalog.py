@@ -18,7 +18,7 @@ from model.params import MAX_PROMPT_CHARACTERS, MAX_SEED, SamplerName, SamplingP
 
 StageName = Literal["base", "upsample"]
 BUILTIN_FOLDER = Path(__file__).parent / "weights"
-RESPACING = re.compile(r"^(ddim[1-9]\d*|fast27|[1-9]\d*(,[1-9]\d*)*)$")
+RESPACING = re.compile(r"(ddim[1-9]\d{0,5}|fast27|[1-9]\d{0,5}(,[1-9]\d{0,5})*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,11 @@ class PipelineSpec:
                 f"{self.name} makes square images: {self._sizes_in_words()}",
             ),
             ("n", 1 <= params.n <= self.max_images, f"between 1 and {self.max_images}"),
-            ("seed", 0 <= params.seed <= MAX_SEED - params.n, "between 0 and 2**63 - 1 - n"),
+            (
+                "seed",
+                0 <= params.seed <= MAX_SEED - min(params.n, self.max_images),
+                "between 0 and 2**63 - 1 - n",
+            ),
             (
                 "guidance_scale",
                 0 <= params.guidance_scale <= self.max_guidance_scale,
@@ -151,19 +155,36 @@ class PipelineSpec:
 
     def _steps_violations(self, name: str, steps: int | str, stage: StageSpec) -> list[Violation]:
         limit = min(self.max_steps, stage.timesteps)
-        if isinstance(steps, str):
-            if not RESPACING.match(steps):
-                return [Violation(name, "a number, or a respacing: 100, 25,25, ddim50, fast27")]
-            numbers = re.sub(r"^(ddim|fast)", "", steps).split(",")
-            total = sum(int(number) for number in numbers)
-        else:
-            total = steps
-        if 1 <= total <= limit:
+        if isinstance(steps, str) and not RESPACING.fullmatch(steps):
+            return [Violation(name, "a number, or a respacing: 100, 25,25, ddim50, fast27")]
+        if 1 <= step_count(steps) <= limit:
             return []
         return [Violation(name, f"between 1 and {limit}")]
 
     def _sizes_in_words(self) -> str:
         return ", ".join(f"{size}x{size}" for size in self.sizes)
+
+
+def step_count(steps: int | str) -> int:
+    """Number of steps that a count or a respacing string asks for: `25,25` and `ddim50` ask for 50.
+
+    Args:
+        steps: a count, or a string that matches `RESPACING`.
+    """
+    if isinstance(steps, int):
+        return steps
+    return sum(int(number) for number in re.sub(r"^(ddim|fast)", "", steps).split(","))
+
+
+def total_steps(spec: PipelineSpec, params: SamplingParams) -> int:
+    """Network steps of a whole request: all its images through all the stages they pass.
+
+    Raises:
+        ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
+    """
+    asked = {"base": params.steps, "upsample": params.upsample.steps}
+    each = (step_count(asked[stage.name] or stage.steps) for stage in spec.stages_for(params.width))
+    return params.n * sum(each)
 
 
 def load_spec(folder: Path) -> PipelineSpec:

@@ -1,0 +1,106 @@
+"""What surrounds every request: its id, its log line, the bound on its body. Knows no route.
+
+Plain ASGI, so that an event stream passes through piece by piece.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import internal_error
+from service.telemetry.logging import bound
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_LONGEST_NUMBER = 20  # digits; more of them than Python would turn into an integer
+_QUIET_PATHS = frozenset({"/healthz", "/readyz"})
+
+
+class RequestContext:
+    """Gives every request an id, echoes it, logs one line, and answers for bugs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request within its context."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        started_s = time.perf_counter()
+        with bound(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("request failed", extra={"method": scope["method"]})
+                if status is not None:
+                    raise  # half an answer is out; only closing the connection tells the client
+                await internal_error(scope)(scope, receive, send_with_id)
+            finally:
+                _log_request(scope, status, time.perf_counter() - started_s)
+
+
+class BodyLimit:
+    """Refuses a request body above a bound, declared or not, without reading on."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request whose body is bounded."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
+        refused = declared.isdecimal() and int(declared) > self._max_body_bytes
+        seen = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal seen
+            if refused:
+                raise self._too_large()
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body_bytes:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"The body may have at most {self._max_body_bytes} bytes.")
+
+
+def _request_id(scope: Scope) -> str:
+    asked = Headers(scope=scope).get("x-request-id", "")
+    return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+
+
+def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", None)
+    fields = {
+        "method": scope["method"],
+        "route": route or "none",
+        "status": status or 0,
+        "seconds": round(seconds, 4),
+    }
+    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
+    log.log(level, "request", extra=fields)

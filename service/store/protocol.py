@@ -1,0 +1,32 @@
+"""What the service asks of the place where finished images are kept. Knows no job and no format."""
+
+from typing import Protocol
+
+
+class ImageStore(Protocol):
+    """Bytes under keys such as `job_…/0.17.png`."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keeps `data` under `key`, wholly or not at all; it survives a crash once this returns.
+
+        Raises:
+            Unavailable: the store is full or can't be reached.
+            ValueError: the key has another form.
+        """
+
+    def get(self, key: str) -> bytes:
+        """The bytes under `key`.
+
+        Raises:
+            NotFound: nothing is kept there.
+            Unavailable: the store can't be reached.
+            ValueError: the key has another form.
+        """
+
+    def delete(self, key: str) -> None:
+        """Forgets `key`; without effect where nothing is kept.
+
+        Raises:
+            Unavailable: the store can't be reached.
+            ValueError: the key has another form.
+        """
