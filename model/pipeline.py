@@ -11,7 +11,7 @@ from collections.abc import Collection
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.catalog import PipelineSpec, StageSpec
 from model.checkpoints.native import load_stage
@@ -57,12 +57,16 @@ class Pipeline:
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> "Pipeline":
         """Reads the weights of every stage.
 
+        Args:
+            spec: which cascade.
+            device: where its networks go.
+            dtype: of the networks' bodies; embeddings and outputs stay float32.
+
         Raises:
             CheckpointError: a file is missing, damaged or of another shape.
         """
         networks = tuple(
-            load_stage(spec, stage.name).to(device=device, dtype=dtype).eval().requires_grad_(False)
-            for stage in spec.stages
+            _lower_precision(load_stage(spec, stage), dtype).to(device) for stage in spec.stages
         )
         return cls(spec, networks, load_tokenizer(spec), device)
 
@@ -80,7 +84,7 @@ class Pipeline:
         plan = stage.plan(params.sampler, params.steps, params.eta)
         conditioning = stage.caption(params.prompt)
         unconditional = None
-        if params.guidance_scale != 1.0:
+        if params.guidance_scale != 1.0 and params.prompt != params.negative_prompt:
             unconditional = stage.caption(params.negative_prompt)
         return [
             Trajectory(
@@ -201,6 +205,15 @@ class _Stage:
             torch.tensor([tokens.mask], device=self._device),
         )
         return Conditioning(pooled=pooled[0], keys_values=keys_values[0])
+
+
+def _lower_precision(network: TextUNet, dtype: torch.dtype) -> TextUNet:
+    """Casts what carries the features; the caption's half of a network runs once and stays."""
+    for blocks in (network.input_blocks, network.middle_block, network.output_blocks):
+        for name, module in blocks.named_modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d) and not name.endswith("encoder_kv"):
+                module.to(dtype)
+    return network
 
 
 def _to_bytes(x: Tensor) -> Tensor:

@@ -4,12 +4,13 @@ The only place in the service that calls the denoising step. Knows no jobs, no q
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.catalog import PipelineSpec
+from model.catalog import PipelineSpec, total_steps
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams
 from model.pipeline import Pipeline
@@ -58,6 +59,10 @@ class ModelRunner:
             ModelError: the request can't be served.
         """
         return self._pipeline(params).prepare(params, skip)
+
+    def steps_per_image(self, params: SamplingParams) -> int:
+        """Network steps of one image through all its stages."""
+        return total_steps(self._pipeline(params).spec, replace(params, n=1))
 
     def key(self, params: SamplingParams, trajectory: Trajectory) -> BatchKey:
         """Whom this trajectory may share its next step with."""
