@@ -194,7 +194,9 @@ def image_view(job_id: str, image: ImageRecord) -> ImageView:
     )
 
 
-def job_view(job: Job, *, queue_position: int | None = None, warnings: tuple[str, ...] = ()) -> JobView:
+def job_view(
+    job: Job, *, queue_position: int | None = None, warnings: tuple[str, ...] = ()
+) -> JobView:
     """A job as a client sees it.
 
     Args:
