@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class ImageReady:
     """Image `index` is finished, `pixels` (H, W, 3) uint8."""
 
-    job_id: str
+    token: str
     index: int
     pixels: NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ class ImageReady:
 class PreviewReady:
     """Image `index` looks like `pixels` (h, w, 3) uint8 after `step` steps of its job."""
 
-    job_id: str
+    token: str
     index: int
     step: int
     pixels: NDArray[np.uint8]
@@ -57,14 +57,14 @@ class PreviewReady:
 class JobDone:
     """Every image was handed over, or the job was canceled: the queue tells which."""
 
-    job_id: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
     """The job can't be finished; with a delay it may be tried again."""
 
-    job_id: str
+    token: str
     failure: JobFailure
     retry_delay_s: float | None
 
@@ -73,7 +73,7 @@ class JobFailed:
 class JobReleased:
     """The job goes back to the queue, uncharged."""
 
-    job_id: str
+    token: str
 
 
 Parcel = ImageReady | PreviewReady | JobDone | JobFailed | JobReleased
@@ -171,19 +171,19 @@ class Courier(threading.Thread):
         """Delivers a parcel if its lease is still held; tries until it is heard."""
         refusals = 0
         for pause_s in _pauses():
-            lease = self._held.get(parcel.job_id)
+            lease = self._held.get(parcel.token)
             if lease is None:
                 return
             try:
                 self._hand_over(parcel, lease)
             except StoreRefused as error:
                 refusals += 1
-                self._complain("store refused", parcel, error)
+                _complain("store refused", lease, error)
                 if refusals == STORE_TRIES:
-                    self._give_back(parcel.job_id)
+                    self._give_back(lease)
                     return
             except Unavailable as error:
-                self._complain("can't deliver", parcel, error)
+                _complain("can't deliver", lease, error)
             else:
                 return
             if self._hurried.wait(pause_s):
@@ -198,12 +198,11 @@ class Courier(threading.Thread):
                 png = base64.b64encode(preview_png(parcel.pixels)).decode()
                 self._leases.event(job_id, token, Preview(parcel.index, parcel.step, png))
             case JobDone():
-                self._end(job_id, self._leases.finish(job_id, token))
-            case JobFailed():
-                answer = self._leases.fail(job_id, token, parcel.failure, parcel.retry_delay_s)
-                self._end(job_id, answer)
+                self._end(lease, self._leases.finish(job_id, token))
+            case JobFailed(_, failure, retry_delay_s):
+                self._end(lease, self._leases.fail(job_id, token, failure, retry_delay_s))
             case JobReleased():
-                self._end(job_id, self._leases.release(job_id, token))
+                self._end(lease, self._leases.release(job_id, token))
             case _:
                 assert_never(parcel)
 
@@ -224,31 +223,27 @@ class Courier(threading.Thread):
         with contextlib.suppress(Unavailable):  # nobody will ever ask for this file
             self._store.delete(key)
         if answer == "lost":
-            self._held.drop(job.id, Drop.LOST)
+            self._held.drop(lease.token, Drop.LOST)
 
-    def _end(self, job_id: str, answer: str) -> None:
-        self._held.end(job_id)
-        logger.info("lease ended", extra={"job_id": job_id, "answer": answer})
+    def _end(self, lease: Lease, answer: str) -> None:
+        self._held.end(lease.token)
+        logger.info("lease ended", extra={"job_id": lease.job.id, "answer": answer})
 
-    def _give_back(self, job_id: str) -> None:
+    def _give_back(self, lease: Lease) -> None:
         """Releases a job whose picture can't be stored, and takes no other for a while.
 
         Another worker may have the room; this one must not fetch the same job again at once.
         """
+        logger.error("job given back: its picture can't be stored", extra={"job_id": lease.job.id})
         self._resting_until = self._clock() + self._rest_s
         self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-        logger.error("job given back: its picture can't be stored", extra={"job_id": job_id})
-        lease = self._held.get(job_id)
-        self._held.drop(job_id, Drop.RELEASED)
-        if lease is not None:
-            with contextlib.suppress(Unavailable):  # then the lease runs out
-                self._leases.release(job_id, lease.token)
+        self._held.drop(lease.token, Drop.RELEASED)
+        with contextlib.suppress(Unavailable):  # then the lease runs out
+            self._leases.release(lease.job.id, lease.token)
 
-    def _complain(self, what: str, parcel: Parcel, error: Exception) -> None:
-        logger.warning(
-            what,
-            extra={"job_id": parcel.job_id, "parcel": type(parcel).__name__, "reason": str(error)},
-        )
+
+def _complain(what: str, lease: Lease, error: Exception) -> None:
+    logger.warning(what, extra={"job_id": lease.job.id, "reason": str(error)})
 
 
 def _pauses() -> Iterator[float]:

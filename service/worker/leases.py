@@ -7,7 +7,7 @@ long step nor a slow store may cost a lease. Torch-free; knows no engine.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +40,10 @@ class _Held:
 
 
 class HeldLeases:
-    """Every lease that this worker holds; safe to use from any thread."""
+    """Every lease that this worker holds, by its token; safe to use from any thread.
+
+    A token names a lease for good, while a job may come back to the same worker under a new one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,46 +61,49 @@ class HeldLeases:
             return sum(held.images for held in self._held.values() if held.denoising)
 
     def hold(self, lease: Lease, images: int) -> None:
-        """A lease was taken; `images` are still to be made."""
+        """A lease was taken; `images` are still to be made. An older one on the job is lost."""
         with self._lock:
-            self._held[lease.job.id] = _Held(lease, images, step=lease.job.step)
+            for token, held in list(self._held.items()):
+                if held.lease.job.id == lease.job.id:
+                    self._drop(token, Drop.LOST)
+            self._held[lease.token] = _Held(lease, images, step=lease.job.step)
 
-    def get(self, job_id: str) -> Lease | None:
-        """The lease on a job, or None when it is no longer held."""
+    def get(self, token: str) -> Lease | None:
+        """The lease of a token, or None when it is no longer held."""
         with self._lock:
-            held = self._held.get(job_id)
+            held = self._held.get(token)
             return None if held is None else held.lease
 
-    def progress(self, job_id: str, step: int) -> None:
+    def is_wanted(self, token: str) -> bool:
+        """Whether the lease is held and nobody asked for the job to be dropped."""
+        with self._lock:
+            held = self._held.get(token)
+            return held is not None and not held.dropped
+
+    def progress(self, token: str, step: int) -> None:
         """`step` network steps of the job are done."""
         with self._lock:
-            if job_id in self._held:
-                self._held[job_id].step = step
+            if token in self._held:
+                self._held[token].step = step
 
-    def left_engine(self, job_id: str) -> None:
+    def left_engine(self, token: str) -> None:
         """Nothing of the job is denoised any more; its lease is held until all is delivered."""
         with self._lock:
-            if job_id in self._held:
-                self._held[job_id].denoising = False
+            if token in self._held:
+                self._held[token].denoising = False
 
-    def end(self, job_id: str) -> None:
-        """The lease is given back or gone."""
+    def end(self, token: str) -> None:
+        """The lease is given back."""
         with self._lock:
-            self._held.pop(job_id, None)
+            self._held.pop(token, None)
 
-    def drop(self, job_id: str, why: Drop) -> None:
+    def drop(self, token: str, why: Drop) -> None:
         """The job must leave the engine. A canceled one is held until the queue has heard of it."""
         with self._lock:
-            held = self._held.get(job_id)
-            if held is None or held.dropped:
-                return
-            held.dropped = True
-            self._drops.append((job_id, why))
-            if why is not Drop.CANCELED:
-                del self._held[job_id]
+            self._drop(token, why)
 
     def take_drops(self) -> list[tuple[str, Drop]]:
-        """What must leave the engine, each said once."""
+        """Tokens of what must leave the engine, each said once."""
         with self._lock:
             drops, self._drops = self._drops, []
             return drops
@@ -105,18 +111,27 @@ class HeldLeases:
     def renewals(self, *, moved_only: bool) -> list[tuple[str, str, int]]:
         """(job id, token, step) to renew: of all leases, or of those whose step has moved."""
         with self._lock:
-            chosen = [
-                held
-                for held in self._held.values()
+            return [
+                (held.lease.job.id, token, held.step)
+                for token, held in self._held.items()
                 if not moved_only or held.step != held.renewed_step
             ]
-            return [(held.lease.job.id, held.lease.token, held.step) for held in chosen]
 
-    def renewed(self, job_id: str, step: int) -> None:
+    def renewed(self, token: str, step: int) -> None:
         """The queue knows of `step`."""
         with self._lock:
-            if job_id in self._held:
-                self._held[job_id].renewed_step = step
+            if token in self._held:
+                self._held[token].renewed_step = step
+
+    def _drop(self, token: str, why: Drop) -> None:
+        held = self._held.get(token)
+        if held is None:
+            return
+        if not held.dropped:
+            held.dropped = True
+            self._drops.append((token, why))
+        if why is not Drop.CANCELED:
+            del self._held[token]
 
 
 class Heartbeat(threading.Thread):
@@ -191,20 +206,22 @@ class Heartbeat(threading.Thread):
             self._leases.announce(self._presence())
         renewals = self._held.renewals(moved_only=not due)
         if renewals:
-            self._hear(self._leases.renew(renewals), {job: step for job, _, step in renewals})
+            self._hear(renewals, self._leases.renew(renewals))
         if due:
             self._renewed_at = self._clock()
 
-    def _hear(self, answers: dict[str, str], steps: dict[str, int]) -> None:
-        for job_id, answer in answers.items():
-            match answer:
+    def _hear(
+        self, renewals: Sequence[tuple[str, str, int]], answers: Mapping[str, RenewAnswer]
+    ) -> None:
+        for job_id, token, step in renewals:
+            match answers[job_id]:
                 case "ok":
-                    self._held.renewed(job_id, steps[job_id])
+                    self._held.renewed(token, step)
                 case "cancel":
-                    self._held.drop(job_id, Drop.CANCELED)
+                    self._held.drop(token, Drop.CANCELED)
                 case _:
                     logger.warning("lease lost", extra={"job_id": job_id})
-                    self._held.drop(job_id, Drop.LOST)
+                    self._held.drop(token, Drop.LOST)
 
     def _hangs(self) -> bool:
         still_s = self._clock() - self._moved_at

@@ -100,17 +100,25 @@ class Worker:
         self._drain()
 
     def _turn(self, wait_s: float) -> None:
-        """One round of the loop: arrivals, drops, one step."""
+        """One round of the loop: drops, arrivals, one step."""
         self._heartbeat.moved()
         if not (self._courier.is_alive() and self._heartbeat.is_alive()):
-            raise RuntimeError("A thread of the worker has died; its log line says why.")
-        self._admit(0.0 if self._engine.trajectories else wait_s)
+            raise RuntimeError("A thread of the worker has died; its traceback says why.")
         self._leave()
+        self._admit(0.0 if self._engine.trajectories else wait_s)
         if self._engine.trajectories:
             output = self._engine.step()
             self._report(output)
             self._hand_out(output)
         self._summarize()
+
+    def _leave(self) -> None:
+        """Lets go of what was canceled, lost or given back."""
+        for token, why in self._held.take_drops():
+            self._engine.cancel(token)
+            self._held.left_engine(token)
+            if why is Drop.CANCELED:
+                self._courier.send(JobDone(token))
 
     def _admit(self, wait_s: float) -> None:
         """Takes in whatever has arrived; waits for it only when there is nothing to denoise."""
@@ -122,46 +130,39 @@ class Worker:
             return
 
     def _add(self, lease: Lease) -> None:
-        job = lease.job
+        job, token = lease.job, lease.token
+        if not self._held.is_wanted(token):
+            return
         finished = {image.index for image in job.images}
         if len(finished) == job.params.n:
-            self._held.left_engine(job.id)
-            self._courier.send(JobDone(job.id))
+            self._held.left_engine(token)
+            self._courier.send(JobDone(token))
             return
         try:
-            self._engine.add(job.id, job.params, finished)
+            self._engine.add(token, job.params, finished)
         except (ModelError, JobError) as error:
-            self._fail(job.id, error)
-
-    def _leave(self) -> None:
-        """Lets go of what was canceled, lost or given back."""
-        for job_id, why in self._held.take_drops():
-            self._engine.cancel(job_id)
-            self._held.left_engine(job_id)
-            logger.info("job dropped", extra={"job_id": job_id, "why": why.value})
-            if why is Drop.CANCELED:
-                self._courier.send(JobDone(job_id))
+            self._fail(token, error)
 
     def _hand_out(self, output: StepOutput) -> None:
-        for job_id, step in output.progress.items():
-            self._held.progress(job_id, step)
+        """Sends on what a step brought; the engine knows a job by its lease's token."""
+        for token, step in output.progress.items():
+            self._held.progress(token, step)
         for preview in output.previews:
             self._courier.send(
                 PreviewReady(preview.job_id, preview.index, preview.step, preview.pixels)
             )
         for image in output.images:
             self._courier.send(ImageReady(image.job_id, image.index, image.pixels))
-        for job_id in output.finished:
-            self._held.left_engine(job_id)
-            self._courier.send(JobDone(job_id))
-        for job_id, error in output.failed:
-            self._fail(job_id, error)
+        for token in output.finished:
+            self._held.left_engine(token)
+            self._courier.send(JobDone(token))
+        for token, error in output.failed:
+            self._fail(token, error)
 
-    def _fail(self, job_id: str, error: Failure) -> None:
-        self._held.left_engine(job_id)
+    def _fail(self, token: str, error: Failure) -> None:
+        self._held.left_engine(token)
         failure = JobFailure(code=error.code, detail=str(error), retryable=error.retryable)
-        logger.warning("job failed", extra={"job_id": job_id, "code": error.code})
-        self._courier.send(JobFailed(job_id, failure, RETRY_DELAY_S if error.retryable else None))
+        self._courier.send(JobFailed(token, failure, RETRY_DELAY_S if error.retryable else None))
 
     def _drain(self) -> None:
         """Finishes what is in flight within the time there is; hands back the rest."""
@@ -172,9 +173,9 @@ class Worker:
         while self._engine.trajectories and self._clock() < until:
             self._turn(0.0)
         self._admit(0.0)
-        for job_id in self._engine.jobs:
-            self._courier.send(JobReleased(job_id))
-            self._held.left_engine(job_id)
+        for token in self._engine.jobs:
+            self._courier.send(JobReleased(token))
+            self._held.left_engine(token)
         self._courier.finish()
         while self._courier.is_alive() and self._clock() < until:
             self._heartbeat.moved()
