@@ -29,6 +29,7 @@ class RequestContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request within its context."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,6 +65,7 @@ class BodyLimit:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request whose body is bounded."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

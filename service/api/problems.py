@@ -84,7 +84,7 @@ def problem_response(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
     extension: Mapping[str, Any] | None = None,
-) -> JSONResponse:  # noqa: PLR0913
+) -> JSONResponse:
     """A problem as a response; `extension` are members beside the standard ones."""
     body = {
         "type": f"urn:problem-type:glide:{code}",

@@ -4,9 +4,8 @@
 Knows neither Redis nor routes.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 from pydantic_core import PydanticCustomError

@@ -1,0 +1,135 @@
+"""What happens to a job, as server-sent events: the past first, then live, to the end."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
+
+from service.api.dependencies import JobDep, ServicesDep
+from service.api.problems import declared
+from service.api.schemas import image_view
+from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from service.events import Event, Image, Progress, event_to_record
+from service.queue.redis import RedisJobQueue
+
+router = APIRouter(prefix="/v1/jobs", tags=["events"])
+
+_END = "end"
+_EVENT_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
+_RECONNECT_AFTER_MS = 2000
+_RETRY_S = 1.0
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_STREAM = {
+    "description": "`queued`, `started`, `progress`, `preview`, `image`, one of `succeeded`, "
+    "`failed` and `canceled`, then `end`",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+class _EventStream(EventSourceResponse):
+    """Closes its source as soon as the client has gone."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(source, headers=_HEADERS)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with contextlib.aclosing(self._source):
+            await super().__call__(scope, receive, send)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={
+        200: _STREAM,
+        204: {"description": "the client has seen the end"},
+        **declared(404, 422),
+    },
+)
+async def get_events(
+    job: JobDep,
+    services: ServicesDep,
+    last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
+    query_id: Annotated[
+        str | None, Query(alias="last_event_id", description="the same, without a header")
+    ] = None,
+) -> Response:
+    """The events of a job, from its first or from `Last-Event-ID` on, until it ends."""
+    after = last_event_id or query_id or None
+    if after == _END:
+        return Response(status_code=204)
+    if after is not None and not _EVENT_ID.fullmatch(after):
+        where = "/header/last-event-id" if last_event_id else "/query/last_event_id"
+        detail = "not the id of an event of this stream"
+        raise InvalidRequest(f"{where}: {detail}.", errors=[FieldError(where, detail)])
+    events = _blocks(services.queue, job.id, after)
+    return _EventStream(_with_keepalive(events, services.settings.api.keepalive_s))
+
+
+async def _blocks(
+    queue: RedisJobQueue, job_id: str, after: str | None
+) -> AsyncGenerator[bytes, None]:
+    """Every event as a block of the stream; outlives a queue that can't be reached for a while."""
+    yield format_sse_event(retry=_RECONNECT_AFTER_MS)
+    while True:
+        try:
+            async for event_id, event in queue.follow(job_id, after):
+                after = event_id
+                data = json.dumps(_data(job_id, event))
+                yield format_sse_event(event=event.name, data_str=data, id=event_id)
+            job = await queue.get(job_id)
+        except Unavailable:
+            await asyncio.sleep(_RETRY_S)
+        except NotFound:
+            return
+        else:
+            break
+    if job is not None:
+        data = json.dumps({"type": _END, "job_id": job_id, "status": job.status})
+        yield format_sse_event(event=_END, data_str=data, id=_END)
+
+
+def _data(job_id: str, event: Event) -> dict[str, Any]:
+    """An event's record as clients see it: an image with its URL, progress as a fraction too."""
+    record = {**event_to_record(event), "job_id": job_id}
+    match event:
+        case Image(record=image):
+            del record["record"]
+            record["image"] = image_view(job_id, image).model_dump()
+        case Progress(step=step, total_steps=total):
+            record["progress"] = min(step / total, 1.0) if total else 0.0
+    return record
+
+
+async def _with_keepalive(
+    source: AsyncGenerator[bytes, None], interval_s: float
+) -> AsyncGenerator[bytes, None]:
+    """`source`, with a comment whenever it is silent for long, so that proxies keep it open."""
+    upcoming: asyncio.Task[bytes | None] | None = None
+    try:
+        while True:
+            upcoming = upcoming or asyncio.create_task(_next(source))
+            done, _ = await asyncio.wait({upcoming}, timeout=interval_s)
+            if not done:
+                yield KEEPALIVE_COMMENT
+                continue
+            block, upcoming = upcoming.result(), None
+            if block is None:
+                return
+            yield block
+    finally:
+        if upcoming is not None:
+            upcoming.cancel()
+            await asyncio.wait({upcoming})
+        await source.aclose()
+
+
+async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(source, None)

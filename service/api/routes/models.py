@@ -1,0 +1,120 @@
+"""The models: what each can do, what it does by default, and whether a worker serves it now."""
+
+from collections import Counter
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from model.catalog import PipelineSpec, StageSpec
+from model.params import MAX_PROMPT_CHARACTERS, SamplerName, Thresholding
+from service.api.acceptance import default_model
+from service.api.dependencies import ServicesDep
+from service.api.problems import declared
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class StageView(BaseModel):
+    """One network of the cascade, with its defaults."""
+
+    name: Literal["base", "upsample"]
+    resolution: int = Field(description="px")
+    timesteps: int = Field(description="length of the trained process")
+    sampler: SamplerName
+    steps: int | str
+    temperature: float
+
+
+class DefaultsView(BaseModel):
+    """What a request gets that leaves these out."""
+
+    width: int
+    height: int
+    n: int
+    steps: int | str
+    sampler: SamplerName
+    guidance_scale: float
+    guidance_interval: tuple[float, float]
+
+
+class LimitsView(BaseModel):
+    """What a request may ask for at most."""
+
+    n: int
+    steps: int
+    guidance_scale: float
+    prompt_characters: int
+    prompt_tokens: int = Field(description="what follows them is ignored, with a warning")
+
+
+class ModelView(BaseModel):
+    """A model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    description: str
+    default: bool = Field(description="serves requests that name no model")
+    live: bool = Field(description="whether a worker serves it now")
+    workers: int = Field(description="how many do")
+    sizes: list[int] = Field(description="sides of its square images, px")
+    samplers: list[SamplerName]
+    thresholdings: list[Thresholding]
+    stages: list[StageView]
+    defaults: DefaultsView
+    limits: LimitsView
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelView]
+
+
+@router.get("", responses=declared())
+async def list_models(services: ServicesDep) -> ModelList:
+    """Every model of the catalog."""
+    workers = await services.queue.workers()
+    serving = Counter(model for worker in workers for model in set(worker.models))
+    default = default_model(services.catalog)
+    return ModelList(
+        data=[
+            _model_view(spec, workers=serving[name], default=name == default)
+            for name, spec in services.catalog.items()
+        ]
+    )
+
+
+def _model_view(spec: PipelineSpec, *, workers: int, default: bool) -> ModelView:
+    return ModelView(
+        id=spec.name,
+        description=spec.description,
+        default=default,
+        live=workers > 0,
+        workers=workers,
+        sizes=list(spec.sizes),
+        samplers=list(SamplerName),
+        thresholdings=list(Thresholding),
+        stages=[_stage_view(stage) for stage in spec.stages],
+        defaults=DefaultsView(
+            width=spec.sizes[-1],
+            height=spec.sizes[-1],
+            n=1,
+            steps=spec.base.steps,
+            sampler=spec.base.sampler,
+            guidance_scale=spec.guidance_scale,
+            guidance_interval=spec.guidance_interval,
+        ),
+        limits=LimitsView(
+            n=spec.max_images,
+            steps=spec.max_steps,
+            guidance_scale=spec.max_guidance_scale,
+            prompt_characters=MAX_PROMPT_CHARACTERS,
+            prompt_tokens=spec.context,
+        ),
+    )
+
+
+def _stage_view(stage: StageSpec) -> StageView:
+    return StageView.model_validate(stage, from_attributes=True)
