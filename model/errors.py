@@ -3,6 +3,7 @@
     ModelError
     ├── CheckpointError       a weight file is missing, truncated, or of another shape
     ├── ConditioningError     an input that the network can't be conditioned on
+    ├── SnapshotError         a saved trajectory that is damaged or belongs to another run
     └── UnsupportedSampling   a sampler, step count or size that the pipeline doesn't have
 
 The model knows nothing of HTTP: a `code` is stable and machine-readable, `retryable` says whether
@@ -29,6 +30,12 @@ class ConditioningError(ModelError):
     """A caption, label or image that the network can't be conditioned on."""
 
     code = "bad_conditioning"
+
+
+class SnapshotError(ModelError):
+    """A saved trajectory that is damaged, or was saved by another run than the one to resume."""
+
+    code = "bad_snapshot"
 
 
 class UnsupportedSampling(ModelError):

@@ -1,0 +1,27 @@
+"""DDIM: Song, Meng & Ermon 2021, arXiv:2010.02502.
+
+Holds the paper's formulas; knows no tensors.
+"""
+
+import numpy as np
+
+from model.diffusion.schedule import NoiseSchedule, Variance
+from model.sampling.table import NOISE, X0, X_T, UpdateTable
+
+
+def implicit(process: NoiseSchedule, *, eta: float, variance: Variance) -> UpdateTable:
+    """Song et al. 2021, eq. 12 with σ of eq. 16, and ε̂ that fits the bounded x̂₀.
+
+    Args:
+        process: the process of the run's own timesteps.
+        eta: 0 is deterministic, 1 as stochastic as ancestral sampling.
+        variance: not a parameter of this sampler.
+    """
+    rows = []
+    for t in reversed(range(process.timesteps)):
+        a, a_prev = process.alpha_bar[t], process.alpha_bar_prev[t]
+        eps = (X_T - np.sqrt(a) * X0) / np.sqrt(1 - a)
+        sigma = eta * np.sqrt((1 - a_prev) / (1 - a)) * np.sqrt(1 - a / a_prev)
+        direction = np.sqrt(max(1 - a_prev - sigma**2, 0.0)) * eps
+        rows.append(np.sqrt(a_prev) * X0 + direction + sigma * NOISE)
+    return UpdateTable(np.array(rows))

@@ -1,0 +1,33 @@
+"""The language that samplers are written in: a step is a weighted sum of a few tensors.
+
+The tensors are a step's basis; a sampler's file evaluates its paper's formulas on the basis' unit
+vectors, and the numbers that come out are the weights. Knows no sampler and no tensors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.diffusion.schedule import FloatArray
+
+HISTORY = 3
+"""How many earlier x̂₀ a step may use."""
+
+X_T, X0, X0_PREV_1, X0_PREV_2, X0_PREV_3, NOISE = np.eye(HISTORY + 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpdateTable:
+    """The updates of a run of S steps, noisiest first.
+
+    Attributes:
+        weights: (S, K) float64, in the order of this module's unit vectors.
+        log_beta: (S,) float64, or None where the weights hold the noise's standard deviation. With
+            it, the noise's weight is a factor of a standard deviation that the network chooses for
+            each pixel between √β̃ and √β.
+        log_beta_tilde: (S,) float64, or None as `log_beta`.
+    """
+
+    weights: FloatArray
+    log_beta: FloatArray | None = None
+    log_beta_tilde: FloatArray | None = None
