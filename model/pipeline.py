@@ -197,7 +197,7 @@ class _Stage:
         self._captions.move_to_end(text)
         return self._captions[text]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _encode(self, text: str) -> Conditioning:
         tokens = self._tokenizer.encode(text)
         pooled, keys_values = self.network.encode_text(
