@@ -120,7 +120,11 @@ class PipelineSpec:
                 f"{self.name} makes square images: {self._sizes_in_words()}",
             ),
             ("n", 1 <= params.n <= self.max_images, f"between 1 and {self.max_images}"),
-            ("seed", 0 <= params.seed <= MAX_SEED - params.n, "between 0 and 2**63 - 1 - n"),
+            (
+                "seed",
+                0 <= params.seed <= MAX_SEED - min(params.n, self.max_images),
+                "between 0 and 2**63 - 1 - n",
+            ),
             (
                 "guidance_scale",
                 0 <= params.guidance_scale <= self.max_guidance_scale,

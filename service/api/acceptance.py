@@ -6,16 +6,16 @@ Every front door of the API accepts jobs through here. Knows neither HTTP nor Re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from model.diffusion.spacing import space_timesteps
-
 from model.catalog import PipelineSpec, StageSpec, Violation, total_steps
+from model.diffusion.spacing import space_timesteps
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams, UpsampleParams
 from model.text.tokenizer import CaptionTokenizer
-from service.api.schemas import JobCreate, UpsampleCreate
+from service.api.schemas import JobCreate, OutputFormat, UpsampleCreate
 from service.errors import FieldError, InvalidRequest
 from service.jobs import Job, JobStatus
 
+_DEFAULT_FORMAT: OutputFormat = "png"
 _MAX_UNKNOWN_WORDS = 50  # a record stays small, whatever a caption holds
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def accept(
         status=JobStatus.QUEUED,
         params=params,
         tenant=tenant,
-        output_format=_given(body.output_format, Job.output_format),
+        output_format=_given(body.output_format, _DEFAULT_FORMAT),
         total_steps=total_steps(spec, params),
         warnings=warnings,
         unknown_words=unknown_words,
