@@ -1,6 +1,6 @@
-"""Builds queue, leases, store and catalogue from Settings: the only file that names implementations.
+"""Builds queue, leases, store and catalogue from Settings.
 
-Knows no job and no request.
+The only file that names implementations. Knows no job and no request.
 """
 
 from collections.abc import Mapping

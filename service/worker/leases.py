@@ -210,9 +210,7 @@ class Heartbeat(threading.Thread):
         if due:
             self._renewed_at = self._clock()
 
-    def _hear(
-        self, renewals: Sequence[tuple[str, str, int]], answers: Mapping[str, RenewAnswer]
-    ) -> None:
+    def _hear(self, renewals: Sequence[tuple[str, str, int]], answers: Mapping[str, str]) -> None:
         for job_id, token, step in renewals:
             match answers[job_id]:
                 case "ok":

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from importlib.metadata import version
 from types import FrameType
 
 import torch
@@ -17,9 +16,10 @@ from service.engine.engine import Engine
 from service.engine.runner import ModelRunner
 from service.queue.leases import WorkerPresence
 from service.settings import Settings
+from service.version import service_version
 from service.wiring import build_leases, build_store, served_specs
 from service.worker.courier import Courier
-from service.worker.leases import HeldLeases, Heartbeat
+from service.worker.leases import Heartbeat, HeldLeases
 from service.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _assemble(settings: Settings, worker_id: str, runner: ModelRunner, held: Hel
         held,
         models=runner.models,
         capacity=capacity,
-        version=version("glide-service"),
+        version=service_version(),
         clock=clock,
     )
     return Worker(engine, courier, heartbeat, held, drain_s=settings.worker.drain_s, clock=clock)

@@ -23,7 +23,7 @@ from service.worker.courier import (
     JobReleased,
     PreviewReady,
 )
-from service.worker.leases import Drop, HeldLeases, Heartbeat
+from service.worker.leases import Drop, Heartbeat, HeldLeases
 
 IDLE_S = 0.2
 SUMMARY_S = 10.0
