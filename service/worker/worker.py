@@ -26,7 +26,7 @@ from service.worker.courier import (
 from service.worker.leases import Drop, Heartbeat, HeldLeases
 
 IDLE_S = 0.2
-SUMMARY_S = 10.0
+SUMMARY_S, IDLE_SUMMARY_S = 10.0, 1.0
 RETRY_DELAY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -201,8 +201,9 @@ class Worker:
             )
 
     def _summarize(self) -> None:
+        """Logs what the steps shared: now and then while busy, and soon after the last."""
         tally, now = self._tally, self._clock()
-        if now - tally.since_s < SUMMARY_S:
+        if now - tally.since_s < (SUMMARY_S if self._engine.trajectories else IDLE_SUMMARY_S):
             return
         self._tally = _Tally(now)
         if tally.steps:
