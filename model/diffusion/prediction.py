@@ -1,18 +1,35 @@
 """What a network's output means: ε ↔ x₀ ↔ v, bounds on x̂₀, learned variances.
 
-Works on rows (B, C, H, W) with one number a row; knows no network, sampler or schedule.
+Works on rows (B, C, H, W) with one number a row; knows no network and no sampler.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from model.diffusion.schedule import NoiseSchedule, Variance
 from model.params import Thresholding
 
 Prediction = Literal["epsilon", "x0", "v"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameterization:
+    """How a stage's network is to be read.
+
+    Attributes:
+        prediction: what its first C channels are.
+        variance: `learned_range` if C more channels are variances.
+        schedule: the process it was trained on.
+    """
+
+    prediction: Prediction
+    variance: Variance
+    schedule: NoiseSchedule
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:

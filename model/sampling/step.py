@@ -14,13 +14,13 @@ from torch import Tensor
 
 from model.conditioning import Conditioning, stack
 from model.diffusion.prediction import (
-    Prediction,
+    Parameterization,
     learned_log_variance,
     per_row,
     threshold,
     to_x0,
 )
-from model.diffusion.schedule import FloatArray, NoiseSchedule, Variance
+from model.diffusion.schedule import FloatArray
 from model.params import Thresholding
 from model.sampling.guidance import GuidedRows, active_scale, guide, guided_rows
 from model.sampling.table import HISTORY
@@ -42,21 +42,6 @@ class Denoiser(Protocol):
             (R, C, H, W), or (R, 2 C, H, W) with learned variances.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameterization:
-    """How a stage's network is to be read.
-
-    Attributes:
-        prediction: what its first C channels are.
-        variance: `learned_range` if C more channels are variances.
-        schedule: the process it was trained on.
-    """
-
-    prediction: Prediction
-    variance: Variance
-    schedule: NoiseSchedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,109 @@
+"""TrainingConfig: everything that decides how a network is trained, read from TOML.
+
+It travels inside every training state, so a run is resumed with the settings it was started with.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from model.errors import ModelError
+from model.networks.unet import UNetConfig
+from model.text.encoder import TextConfig
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class TrainingError(ModelError):
+    """A training run that can't start or go on."""
+
+    code = "training_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """One run.
+
+    Attributes:
+        stage: which network of the cascade.
+        vocabulary: the data set's words, `core` or `full`.
+        resolution: side of the stage's image, px.
+        crop: side of the training crops, px; equal to `resolution` for whole pictures.
+        network: shape of the network; its text vocabulary is set from the tokenizer.
+        schedule: noise schedule of the trained process.
+        timesteps: T.
+        prediction: what the network's output is trained to be.
+        batch: pictures of an iteration.
+        muon_lr: learning rate of the matrices inside the network (Muon).
+        adam_lr: learning rate of everything else (AdamW).
+        weight_decay: of both, decoupled.
+        warmup: iterations of linear warm-up.
+        clip_norm: largest norm of the whole gradient.
+        ema_decay: of the averaged weights that are shipped, approached as (1 + i) / (10 + i).
+        snr_gamma: γ of the min-SNR weight min(SNR, γ) of the x₀ error (Hang et al. 2023,
+            arXiv:2303.09556, eq. 8).
+        snr_floor: smallest weight. A short run needs it: the layout of a picture is decided where
+            the SNR is far below 1, and min-SNR alone hardly trains there.
+        caption_dropout: share of captions replaced by the empty one (Ho & Salimans 2022).
+        mask_rate: share of pictures of which some pixels are given (inpainting).
+        low_res_noise: largest standard deviation of the noise on the low-res input (Ho et al. 2021,
+            arXiv:2106.15282, §4.2, Gaussian conditioning augmentation).
+        seed: of the weights, the data, the noise and the timesteps.
+    """
+
+    stage: Literal["base", "upsample"]
+    vocabulary: Literal["core", "full"]
+    resolution: int
+    crop: int
+    network: UNetConfig
+    schedule: Literal["cosine", "linear"] = "cosine"
+    timesteps: int = 1000
+    prediction: Literal["epsilon", "x0", "v"] = "x0"
+    batch: int = 32
+    muon_lr: float = 0.02
+    adam_lr: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: int = 200
+    clip_norm: float = 1.0
+    ema_decay: float = 0.9995
+    snr_gamma: float = 5.0
+    snr_floor: float = 0.0
+    caption_dropout: float = 0.1
+    mask_rate: float = 0.5
+    low_res_noise: float = 0.0
+    seed: int = 0
+
+
+def load_config(name: str) -> TrainingConfig:
+    """Reads a TOML file, or a preset by its name.
+
+    Raises:
+        TrainingError: there is no such file, or it has missing, unknown or ill-typed members.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    try:
+        return config_from_record(tomllib.loads(path.read_text()))
+    except FileNotFoundError as error:
+        presets = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.toml")))
+        raise TrainingError(f"there is no {path}; the presets are {presets}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path} is not a training configuration: {error}") from error
+
+
+def config_from_record(record: Mapping[str, Any]) -> TrainingConfig:
+    """A configuration from nested mappings, as TOML and JSON give them."""
+    members = dict(record)
+    network = dict(members.pop("network"))
+    if network.get("text") is not None:
+        network["text"] = TextConfig(**{"vocabulary": 0, **network["text"]})
+    for name in ("channel_mult", "attention_factors"):
+        network[name] = tuple(network[name])
+    return TrainingConfig(network=UNetConfig(**network), **members)
+
+
+def config_to_record(config: TrainingConfig) -> dict[str, Any]:
+    """The inverse of `config_from_record`."""
+    return dataclasses.asdict(config)
