@@ -16,9 +16,9 @@ ServiceError
     └── Timeout            the job's own deadline passed
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,13 @@ class InvalidRequest(ServiceError):
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.errors = tuple(errors)
+
+    @classmethod
+    def of(cls, errors: Iterable[FieldError]) -> Self:
+        """A refusal whose text names every bad field."""
+        found = tuple(errors)
+        sentence = "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in found)
+        return cls(f"{sentence}.", errors=found)
 
 
 class Unauthenticated(ServiceError):

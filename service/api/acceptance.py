@@ -3,7 +3,7 @@
 Every front door of the API accepts jobs through here. Knows neither HTTP nor Redis.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 from model.catalog import PipelineSpec, StageSpec, Violation, total_steps
@@ -53,7 +53,7 @@ def accept(
     params = _params(body, spec, seed)
     violations = spec.violations(params) or _respacing_violations(spec, params)
     if violations:
-        raise _invalid(FieldError(f"/{bad.field}", bad.message) for bad in violations)
+        raise InvalidRequest.of(FieldError(f"/{bad.field}", bad.message) for bad in violations)
     warnings, unknown_words = _remarks(params, spec, tokenizers[spec.name])
     return Job(
         id=job_id,
@@ -71,7 +71,9 @@ def accept(
 def _pipeline(name: str, catalog: Mapping[str, PipelineSpec]) -> PipelineSpec:
     if name not in catalog:
         known = ", ".join(sorted(catalog))
-        raise _invalid([FieldError("/model", f"there is no model {name!r}; there are: {known}")])
+        raise InvalidRequest.of(
+            [FieldError("/model", f"there is no model {name!r}; there are: {known}")]
+        )
     return catalog[name]
 
 
@@ -140,12 +142,6 @@ def _remarks(
     )
     unknown = dict.fromkeys(word for tokens in read.values() for word in tokens.unknown_words)
     return warnings, tuple(unknown)[:_MAX_UNKNOWN_WORDS]
-
-
-def _invalid(errors: Iterable[FieldError]) -> InvalidRequest:
-    found = tuple(errors)
-    sentence = "; ".join(f"{error.pointer}: {error.detail}" for error in found)
-    return InvalidRequest(f"{sentence}.", errors=found)
 
 
 def _given(value: T | None, default: T) -> T:

@@ -4,6 +4,7 @@
 route; a traceback goes to the log, never to the client.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -11,10 +12,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -46,6 +47,7 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     NoWorker: 503,
     Unavailable: 503,
 }
+_MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
 _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
     400: ("malformed_json", "The request body is not JSON"),
     404: ("not_found", NotFound.title),
@@ -84,7 +86,7 @@ def problem_response(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
     extension: Mapping[str, Any] | None = None,
-) -> JSONResponse:
+) -> Response:
     """A problem as a response; `extension` are members beside the standard ones."""
     body = {
         "type": f"urn:problem-type:glide:{code}",
@@ -96,7 +98,8 @@ def problem_response(
         "request_id": scope.get("state", {}).get("request_id", ""),
         **(extension or {}),
     }
-    return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    # ASCII, so that a broken character of the request, repeated here, can't break the answer.
+    return Response(json.dumps(body), status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -106,7 +109,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def internal_error(scope: Scope) -> JSONResponse:
+def internal_error(scope: Scope) -> Response:
     """The answer to a bug: a problem that shows nothing of it."""
     detail = "An error of the service's own; its log has more under the request_id."
     return problem_response(
@@ -126,7 +129,7 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def from_service_error(
     scope: Scope, error: ServiceError, extension: Mapping[str, Any] | None = None
-) -> JSONResponse:
+) -> Response:
     """The problem for `error`."""
     status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 500)
     headers = {}
@@ -146,12 +149,12 @@ def from_service_error(
     )
 
 
-async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return from_service_error(request.scope, error)
 
 
-async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     malformed = next((each for each in error.errors() if each["type"] == "json_invalid"), None)
     if malformed is not None:
@@ -159,11 +162,14 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         position = malformed["loc"][-1]
         detail = f"The body is not JSON: {malformed['ctx']['error']}, at character {position}."
         return problem_response(request.scope, 400, code=code, title=title, detail=detail)
-    found = [FieldError(_pointer(each["loc"]), each["msg"]) for each in error.errors()]
-    return from_service_error(request.scope, InvalidRequest(in_words(found), errors=found))
+    refusal = InvalidRequest.of(
+        FieldError(_pointer(each["loc"]), _MESSAGES.get(each["type"], each["msg"]))
+        for each in error.errors()
+    )
+    return from_service_error(request.scope, refusal)
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status, headers = error.status_code, dict(error.headers or {})
     detail = str(error.detail)
@@ -178,11 +184,6 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     return problem_response(
         request.scope, status, code=code, title=title, detail=detail, headers=headers
     )
-
-
-def in_words(errors: Sequence[FieldError]) -> str:
-    """One sentence for all bad fields."""
-    return "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in errors) + "."
 
 
 def _pointer(location: Iterable[int | str]) -> str:

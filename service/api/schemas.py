@@ -7,7 +7,7 @@ Knows neither Redis nor routes.
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, SamplingParams, Thresholding
@@ -22,11 +22,20 @@ def _steps(value: object) -> int | str:
     return value
 
 
+def _unicode(text: str) -> str:
+    """Refuses half of a surrogate pair, which JSON can spell and UTF-8 can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("unicode", "text in Unicode, without lone surrogates") from None
+    return text
+
+
 Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int | str)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(strict=True)]
-Tag = Annotated[str, Field(strict=True, max_length=512)]
-TagName = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_unicode)]
+Tag = Annotated[Text, Field(max_length=512)]
+TagName = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
 class UpsampleCreate(BaseModel):

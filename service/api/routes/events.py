@@ -46,7 +46,7 @@ class _EventStream(EventSourceResponse):
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=Response,
     responses={
         200: _STREAM,
         204: {"description": "the client has seen the end"},
@@ -67,8 +67,7 @@ async def get_events(
         return Response(status_code=204)
     if after is not None and not _EVENT_ID.fullmatch(after):
         where = "/header/last-event-id" if last_event_id else "/query/last_event_id"
-        detail = "not the id of an event of this stream"
-        raise InvalidRequest(f"{where}: {detail}.", errors=[FieldError(where, detail)])
+        raise InvalidRequest.of([FieldError(where, "not the id of an event of this stream")])
     events = _blocks(services.queue, job.id, after)
     return _EventStream(_with_keepalive(events, services.settings.api.keepalive_s))
 

@@ -118,7 +118,7 @@ async def get_job(
     return _json(body, 200, headers)
 
 
-@router.post("/{job_id}/cancel", responses=declared(404))
+@router.post("/{job_id}/cancel", responses=declared(404, 422))
 async def cancel_job(job: JobDep, services: ServicesDep) -> JobView:
     """Stops a job; one that is already final stays as it is."""
     canceled = await services.queue.cancel(job.id, "canceled by the client")

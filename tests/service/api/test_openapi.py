@@ -1,0 +1,62 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.live_api import LiveApi
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+@pytest.fixture
+def document(api: LiveApi) -> dict[str, Any]:
+    found: dict[str, Any] = api.http.get("/openapi.json").json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_error_is_declared_as_a_problem(document: dict[str, Any]) -> None:
+    found = operations(document)
+    assert len(found) == 9
+    for name, operation in found.items():
+        errors = {code: each for code, each in operation["responses"].items() if code >= "400"}
+        assert name == "GET /healthz" or {"500", "503"} <= set(errors)
+        assert all(each["content"] == PROBLEM for each in errors.values()), name
+    assert {"400", "413", "415", "422", "429"} <= set(found["POST /v1/jobs"]["responses"])
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_unknown_fields_are_declared_as_refused(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["JobCreate"]
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["prompt"]
+
+
+def test_every_route_and_field_is_in_the_documentation(document: dict[str, Any]) -> None:
+    text = DOCS.read_text()
+    missing = [name for name in operations(document) if f"`{name}`" not in text]
+    fields = document["components"]["schemas"]["JobCreate"]["properties"]
+    assert missing + [name for name in fields if f"`{name}`" not in text] == []
+
+
+def test_the_api_never_loads_torch() -> None:
+    code = "import sys, service.api.app; print('torch' in sys.modules, 'fastapi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -1,0 +1,124 @@
+"""The real API on a real socket over a real Redis, and the worker's side of the protocol."""
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from service.queue.leases import Lease, RedisLeases
+from service.queue.redis import RedisJobQueue
+
+from service.api.app import create_app
+from service.jobs import ImageRecord
+from service.settings import ApiSettings, QueueSettings, RedisSettings, Settings
+from service.store.filesystem import FilesystemStore
+from tests.service.tiny_spec import tiny_spec, tiny_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class LiveApi:
+    """A running API. `http` raises nothing for error statuses."""
+
+    url: str
+    http: httpx.Client
+    settings: Settings
+    store: FilesystemStore
+
+    def submit(self, **members: object) -> str:
+        """Submits a job and returns its id."""
+        response = self.http.post("/v1/jobs", json={"prompt": "a red apple", **members})
+        assert response.status_code == 202, response.text
+        job_id: str = response.json()["id"]
+        return job_id
+
+
+class Worker:
+    """Plays the worker's part with the queue's own worker-side class, without any model."""
+
+    def __init__(self, api: LiveApi, worker_id: str = "worker-1") -> None:
+        self._store = api.store
+        self.leases = RedisLeases(api.settings.redis, api.settings.queue, worker_id)
+
+    def take(self) -> Lease:
+        """Leases the one job that waits."""
+        (lease,) = self.leases.lease(("tiny",), 1)
+        return lease
+
+    def deliver(self, lease: Lease, index: int, data: bytes) -> ImageRecord:
+        """Stores an image and tells the queue."""
+        job = lease.job
+        record = ImageRecord(
+            index=index,
+            key=f"{job.id}/{index}.{lease.token}.png",
+            content_type="image/png",
+            image_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            width=job.params.width,
+            height=job.params.height,
+            seed=job.params.seed + index,
+        )
+        self._store.put(record.key, data)
+        self.leases.image(job.id, lease.token, record)
+        return record
+
+    def finish(self, lease: Lease, *contents: bytes) -> None:
+        """Delivers the images and ends the job."""
+        for index, data in enumerate(contents):
+            self.deliver(lease, index, data)
+        self.leases.finish(lease.job.id, lease.token)
+
+
+@contextlib.contextmanager
+def live_api(redis_url: str, folder: Path, **api: float) -> Iterator[LiveApi]:
+    """Runs the API over the Redis at `redis_url` until the block ends."""
+    settings = settings_for(redis_url, **api)
+    with (
+        serving(tiny_app(settings, folder)) as url,
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
+        yield LiveApi(url, http, settings, FilesystemStore(folder / "images"))
+
+
+def settings_for(redis_url: str, **api: float) -> Settings:
+    """Settings with the queue at `redis_url`."""
+    return Settings(
+        redis=RedisSettings(url=redis_url),
+        queue=QueueSettings(),
+        api=ApiSettings.model_validate(api),
+    )
+
+
+def tiny_app(settings: Settings, folder: Path) -> FastAPI:
+    """The application with the one model `tiny`, images below `folder`."""
+    spec = tiny_spec(folder)
+    return create_app(
+        settings,
+        RedisJobQueue(settings.redis, settings.queue),
+        FilesystemStore(folder / "images"),
+        {spec.name: spec},
+        {spec.name: tiny_tokenizer(spec)},
+    )
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Runs `app` under uvicorn in a thread and gives its URL."""
+    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        host, bound = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{bound}"
+    finally:
+        server.should_exit = True
+        thread.join()
