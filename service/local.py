@@ -185,7 +185,7 @@ class LocalService:
             arguments += ["--fd", str(self._socket.fileno())]
         process = subprocess.Popen(
             arguments,
-            env=_environment(self._settings),
+            env=environment(self._settings),
             stdin=subprocess.DEVNULL,
             pass_fds=pass_fds,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends all in order
@@ -250,7 +250,7 @@ def with_data_folder(settings: Settings, data: Path) -> Settings:
     return settings.model_copy(update={"data": data, "store": store})
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """This process's environment, with every setting spelled out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GLIDE_")}
     paths = [str(_PACKAGE_ROOT), *filter(None, [kept.get("PYTHONPATH")])]

@@ -132,7 +132,7 @@ class Courier(threading.Thread):
         self._closed.set()
 
     def finish(self) -> None:
-        """Ends the thread once everything sent so far is delivered."""
+        """Ends the thread once everything sent is delivered and what is unfinished handed back."""
         self._closed.set()
         self._leaving.set()
 
@@ -147,11 +147,13 @@ class Courier(threading.Thread):
                 parcel = self._parcels.get(timeout=POLL_S)
             except Empty:
                 if self._leaving.is_set():
-                    return
+                    break
             else:
                 self._deliver(parcel)
             if not self._closed.is_set():
                 self._fetch()
+        for token in self._held.unfinished():
+            self._deliver(JobReleased(token))
 
     def _fetch(self) -> None:
         room = self._capacity - self._held.trajectories

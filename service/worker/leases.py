@@ -92,6 +92,11 @@ class HeldLeases:
             if token in self._held:
                 self._held[token].denoising = False
 
+    def unfinished(self) -> list[str]:
+        """Tokens of the jobs that have images in the engine or on their way there."""
+        with self._lock:
+            return [token for token, held in self._held.items() if held.denoising]
+
     def end(self, token: str) -> None:
         """The lease is given back."""
         with self._lock:

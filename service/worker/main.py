@@ -3,6 +3,7 @@
 SIGTERM and SIGINT drain the worker and end the process with status 0.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner
+from service.errors import Unavailable
 from service.queue.leases import WorkerPresence
 from service.settings import Settings
 from service.version import service_version
@@ -42,17 +44,19 @@ def run_worker(settings: Settings, worker_id: str) -> None:
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
     runner = ModelRunner.load(served_specs(settings), settings.worker.device, settings.worker.dtype)
-    held = HeldLeases()
-    worker = _assemble(settings, worker_id, runner, held)
+    worker = build_worker(settings, worker_id, runner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(worker))
     logger.info("worker ready", extra={"worker": worker_id, "models": list(runner.models)})
     worker.run()
-    leases.abandon(worker_id)  # nothing is held any more: only the presence goes
+    with contextlib.suppress(Unavailable):
+        leases.abandon(worker_id)  # nothing is held any more: only the presence goes
     leases.close()
 
 
-def _assemble(settings: Settings, worker_id: str, runner: ModelRunner, held: HeldLeases) -> Worker:
+def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Worker:
+    """A worker around loaded pipelines, not yet running."""
+    held = HeldLeases()
     engine = Engine(runner, settings.worker.max_batch)
     capacity = 2 * settings.worker.max_batch
 

@@ -20,7 +20,6 @@ from service.worker.courier import (
     ImageReady,
     JobDone,
     JobFailed,
-    JobReleased,
     PreviewReady,
 )
 from service.worker.leases import Drop, Heartbeat, HeldLeases
@@ -28,6 +27,8 @@ from service.worker.leases import Drop, Heartbeat, HeldLeases
 IDLE_S = 0.2
 SUMMARY_S, IDLE_SUMMARY_S = 10.0, 1.0
 RETRY_DELAY_S = 2.0
+DELIVERY_SHARE = 0.2
+"""This share of the time to drain is kept for delivering what is finished."""
 
 logger = logging.getLogger(__name__)
 
@@ -165,23 +166,20 @@ class Worker:
         self._courier.send(JobFailed(token, failure, RETRY_DELAY_S if error.retryable else None))
 
     def _drain(self) -> None:
-        """Finishes what is in flight within the time there is; hands back the rest."""
+        """Finishes what is in flight within the time there is; the courier hands back the rest."""
         until = self._clock() + self._drain_s
-        logger.info("draining", extra={"jobs": len(self._held)})
+        logger.info("draining", extra={"jobs": len(self._held), "drain_s": self._drain_s})
         self._courier.stop_leasing()
-        self._admit(0.0)
-        while self._engine.trajectories and self._clock() < until:
+        while self._clock() < until - DELIVERY_SHARE * self._drain_s:
             self._turn(0.0)
-        self._admit(0.0)
-        for token in self._engine.jobs:
-            self._courier.send(JobReleased(token))
-            self._held.left_engine(token)
+            if not self._engine.trajectories and self._courier.arrivals.empty():
+                break
         self._courier.finish()
         while self._courier.is_alive() and self._clock() < until:
             self._heartbeat.moved()
             self._courier.join(timeout=IDLE_S)
         self._courier.hurry()
-        self._courier.join(timeout=max(1.0, self._drain_s / 5))
+        self._courier.join(timeout=1.0)
         self._heartbeat.stop()
         self._heartbeat.join(timeout=1.0)
         logger.info("drained", extra={"leases_left": len(self._held)})
