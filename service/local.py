@@ -28,7 +28,7 @@ import httpx
 from service.errors import ServiceError, Unavailable
 from service.queue.embedded import EmbeddedRedis
 from service.settings import Settings
-from service.wiring import build_leases
+from service.wiring import build_leases, require_redis
 
 PAUSE_S = 0.1
 FIRST_RESTART_S, LONGEST_RESTART_S = 0.5, 30.0
@@ -123,7 +123,7 @@ class LocalService:
             )
         self._settings = settings
         self._http = self._resources.enter_context(httpx.Client(timeout=2.0, trust_env=False))
-        build_leases(settings, "supervisor").ping()
+        require_redis(settings)
         self._start("api")
         self._start("worker")
 
@@ -206,8 +206,10 @@ class LocalService:
 
     def _abandon(self, worker_id: str) -> None:
         """Gives a dead worker's jobs back now; if Redis is away, their leases run out instead."""
+        leases = build_leases(self._settings, "supervisor")
         with contextlib.suppress(Unavailable):
-            build_leases(self._settings, "supervisor").abandon(worker_id)
+            leases.abandon(worker_id)
+        leases.close()
 
     def _end(self, name: str, patience_s: float) -> None:
         part = self._parts.pop(name, None)

@@ -4,34 +4,64 @@ The only file that names implementations. Knows no job and no request.
 """
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from model.catalog import PipelineSpec, load_catalog
 from model.errors import UnsupportedSampling
 from model.text.tokenizer import CaptionTokenizer, load_tokenizer
-from service.errors import ServiceError
+from service.errors import ServiceError, Unavailable
 from service.queue.leases import RedisLeases
 from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.filesystem import FilesystemStore
 from service.store.protocol import ImageStore
 
+LEASE_RETRIES = 3
+
 
 def build_queue(settings: Settings) -> RedisJobQueue:
     """The API's side of the queue.
 
     Raises:
-        ServiceError: no Redis is configured.
+        ServiceError: no Redis is configured, or its URL is not valid.
     """
-    return RedisJobQueue.connect(_redis_url(settings), settings)
+    return RedisJobQueue(
+        _redis_url(settings), prefix=settings.redis.prefix, settings=settings.queue
+    )
 
 
 def build_leases(settings: Settings, worker_id: str) -> RedisLeases:
-    """A worker's side of the queue, with a connection of its own.
+    """A worker's side of the queue, with connections of its own.
+
+    Its calls give up soon, since the worker's threads repeat them themselves.
 
     Raises:
-        ServiceError: no Redis is configured.
+        ServiceError: no Redis is configured, or its URL is not valid.
     """
-    return RedisLeases.connect(_redis_url(settings), settings, worker_id)
+    return RedisLeases(
+        _redis_url(settings),
+        worker=worker_id,
+        prefix=settings.redis.prefix,
+        settings=settings.queue,
+        retries=LEASE_RETRIES,
+    )
+
+
+def require_redis(settings: Settings) -> None:
+    """Returns when Redis answers.
+
+    Raises:
+        ServiceError: no Redis is configured, or it can't be reached.
+    """
+    leases = build_leases(settings, "probe")
+    try:
+        leases.ping()
+    except Unavailable as error:
+        host = urlsplit(_redis_url(settings))._replace(query="")
+        shown = host._replace(netloc=host.netloc.rpartition("@")[2]).geturl()  # without a password
+        raise Unavailable(f"Redis can't be reached at {shown}.") from error
+    finally:
+        leases.close()
 
 
 def build_store(settings: Settings) -> ImageStore:

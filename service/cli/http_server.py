@@ -10,10 +10,10 @@ from service.api.app import create_app
 from service.settings import Settings
 from service.wiring import (
     build_catalog,
-    build_leases,
     build_queue,
     build_store,
     build_tokenizers,
+    require_redis,
 )
 
 GRACE_S = 5
@@ -32,9 +32,7 @@ def run_api(settings: Settings, listener: socket.socket) -> None:
     app = create_app(
         settings, build_queue(settings), build_store(settings), catalog, build_tokenizers(catalog)
     )
-    leases = build_leases(settings, "api")
-    leases.ping()
-    leases.close()
+    require_redis(settings)
     config = uvicorn.Config(
         app, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_S
     )

@@ -56,6 +56,7 @@ def demo(
     steps: requests.Steps = None,
     n: requests.Number = None,
     size: requests.Size = None,
+    model: requests.Model = None,
     threads: Threads = None,
 ) -> None:
     """Start everything, draw one request through HTTP, and clean up."""
@@ -71,9 +72,8 @@ def demo(
     configure_logging(settings.log)
     console = Console(stderr=True)
     path = output / f"{_slug(prompt)}.png"
-    body = requests.request_body(
-        prompt, "png", {"seed": seed, "steps": steps, "n": n, "size": size}
-    )
+    options = {"seed": seed, "steps": steps, "n": n, "size": size, "model": model}
+    body = requests.request_body(prompt, "png", options)
     with tempfile.TemporaryDirectory(prefix="glide-demo-") as folder:
         service = LocalService(with_data_folder(settings, Path(folder)))
         try:

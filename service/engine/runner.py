@@ -52,6 +52,11 @@ class ModelRunner:
         """Names of the loaded pipelines."""
         return tuple(self._pipelines)
 
+    @property
+    def device(self) -> str:
+        """Where they are, such as `cpu` or `cuda:0`."""
+        return ", ".join(sorted({str(pipeline.device) for pipeline in self._pipelines.values()}))
+
     def prepare(self, params: SamplingParams, skip: Collection[int] = ()) -> list[Trajectory]:
         """One trajectory for each image of the request, without those of the indices `skip`.
 

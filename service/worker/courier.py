@@ -26,6 +26,7 @@ from service.worker.encoding import encode, image_key, image_record, preview_png
 from service.worker.leases import Drop, HeldLeases
 
 POLL_S = 0.05
+IDLE_WAIT_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 STORE_TRIES = 6
@@ -55,7 +56,7 @@ class PreviewReady:
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
-    """Every image was handed over, or the job was canceled: the queue tells which."""
+    """Every image was handed over."""
 
     token: str
 
@@ -71,7 +72,7 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobReleased:
-    """The job goes back to the queue, uncharged."""
+    """The job goes back to the queue, uncharged; one that was asked to stop ends as canceled."""
 
     token: str
 
@@ -161,6 +162,8 @@ class Courier(threading.Thread):
             return
         try:
             leases = self._leases.lease(self._models, room)
+            if not leases and not len(self._held):
+                self._leases.wait(self._models, IDLE_WAIT_S)
         except Unavailable as error:
             logger.warning("can't lease", extra={"reason": error.detail})
             self._closed.wait(FIRST_PAUSE_S)

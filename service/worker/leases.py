@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from service.errors import Unavailable
-from service.queue.leases import Lease, RedisLeases, WorkerPresence
+from service.queue.leases import Lease, RedisLeases, Renewal
+from service.queue.presence import WorkerPresence
 from service.settings import QueueSettings
 
 PROGRESS_S = 0.25
@@ -215,14 +216,16 @@ class Heartbeat(threading.Thread):
         if due:
             self._renewed_at = self._clock()
 
-    def _hear(self, renewals: Sequence[tuple[str, str, int]], answers: Mapping[str, str]) -> None:
+    def _hear(
+        self, renewals: Sequence[tuple[str, str, int]], answers: Mapping[str, Renewal]
+    ) -> None:
         for job_id, token, step in renewals:
             match answers[job_id]:
                 case "ok":
                     self._held.renewed(token, step)
                 case "cancel":
                     self._held.drop(token, Drop.CANCELED)
-                case _:
+                case "lost":
                     logger.warning("lease lost", extra={"job_id": job_id})
                     self._held.drop(token, Drop.LOST)
 

@@ -16,10 +16,10 @@ import torch
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner
 from service.errors import Unavailable
-from service.queue.leases import WorkerPresence
+from service.queue.presence import WorkerPresence
 from service.settings import Settings
 from service.version import service_version
-from service.wiring import build_leases, build_store, served_specs
+from service.wiring import build_leases, build_store, require_redis, served_specs
 from service.worker.courier import Courier
 from service.worker.leases import Heartbeat, HeldLeases
 from service.worker.worker import Worker
@@ -39,8 +39,7 @@ def run_worker(settings: Settings, worker_id: str) -> None:
         ServiceError: Redis isn't configured or can't be reached.
         ModelError: the weights can't be loaded, or the device isn't there.
     """
-    leases = build_leases(settings, worker_id)
-    leases.ping()
+    require_redis(settings)
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
     runner = ModelRunner.load(served_specs(settings), settings.worker.device, settings.worker.dtype)
@@ -49,6 +48,7 @@ def run_worker(settings: Settings, worker_id: str) -> None:
         signal.signal(number, _stopper(worker))
     logger.info("worker ready", extra={"worker": worker_id, "models": list(runner.models)})
     worker.run()
+    leases = build_leases(settings, worker_id)
     with contextlib.suppress(Unavailable):
         leases.abandon(worker_id)  # nothing is held any more: only the presence goes
     leases.close()
@@ -62,7 +62,11 @@ def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Wor
 
     def presence() -> WorkerPresence:
         return WorkerPresence(
-            id=worker_id, models=runner.models, batch=held.trajectories, capacity=capacity
+            id=worker_id,
+            models=runner.models,
+            device=runner.device,
+            max_batch=engine.max_batch,
+            trajectories=held.trajectories,
         )
 
     clock = time.monotonic

@@ -20,6 +20,7 @@ from service.worker.courier import (
     ImageReady,
     JobDone,
     JobFailed,
+    JobReleased,
     PreviewReady,
 )
 from service.worker.leases import Drop, Heartbeat, HeldLeases
@@ -119,7 +120,7 @@ class Worker:
             self._engine.cancel(token)
             self._held.left_engine(token)
             if why is Drop.CANCELED:
-                self._courier.send(JobDone(token))
+                self._courier.send(JobReleased(token))
 
     def _admit(self, wait_s: float) -> None:
         """Takes in whatever has arrived; waits for it only when there is nothing to denoise."""

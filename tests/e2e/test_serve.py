@@ -197,7 +197,7 @@ def test_the_demo_draws_through_http_and_cleans_up(models: Path, tmp_path: Path)
         [
             *[sys.executable, "-m", "service.cli.main", "demo"],
             *["a red apple, below a cat!", "-o", str(tmp_path / "out"), "--steps", "3"],
-            *["--size", "64"],
+            *["--size", "64", "--model", "tiny"],
         ],
         cwd=ROOT,
         env=_environment(models) | {"TMPDIR": str(tmp_path)},

@@ -22,6 +22,7 @@ from service.settings import (
     StoreSettings,
     WorkerSettings,
 )
+from service.wiring import build_queue
 from service.worker.main import build_worker
 from tests.tiny_pipeline import write_tiny_pipeline
 
@@ -58,7 +59,7 @@ def settings(redis: EmbeddedRedis, spec: PipelineSpec, tmp_path: Path) -> Settin
 
 @pytest_asyncio.fixture
 async def queue(settings: Settings) -> AsyncIterator[RedisJobQueue]:
-    queue = RedisJobQueue(settings.redis, settings.queue)
+    queue = build_queue(settings)
     yield queue
     await queue.aclose()
 

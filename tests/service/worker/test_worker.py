@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from service.queue.embedded import EmbeddedRedis
-from service.queue.leases import RedisLeases
 from service.queue.redis import RedisJobQueue
 
 from model.catalog import PipelineSpec, total_steps
@@ -22,6 +21,7 @@ from service.events import Event, Preview, Progress, Queued, Started
 from service.jobs import Job, JobStatus, new_job_id
 from service.settings import Settings
 from service.store.filesystem import FilesystemStore
+from service.wiring import build_leases
 from tests.service.worker.conftest import worker_process, worker_thread
 
 SMALL = SamplingParams(prompt="a red apple", model="tiny", width=64, height=64, steps=4, seed=1)
@@ -156,7 +156,7 @@ async def test_a_lease_that_was_taken_away_is_dropped_and_the_job_ends_once(
     job = await queue.submit(new_job(replace(LONG, n=2)))
     with worker_thread(settings, runner, "victim"):
         await _until(queue, job.id, lambda job: job.step > 0)
-        RedisLeases(settings.redis, settings.queue, "supervisor").abandon("victim")
+        build_leases(settings, "supervisor").abandon("victim")
         done = await _until(queue, job.id, lambda job: job.status.is_final)
     events = await _events(queue, job.id)
     assert done.status is JobStatus.SUCCEEDED
