@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from service.engine.engine import Engine
-from service.engine.runner import ModelRunner
 
 from model.catalog import load_catalog
 from model.params import SamplingParams
 from model.scenes.prompts import SheetPrompt, load_sheet
+from service.engine.engine import Engine
+from service.engine.runner import ModelRunner
 
 COLUMNS, SIDE, MARGIN, TEXT_HEIGHT = 8, 256, 8, 46
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from service.engine.engine import Engine
-from service.engine.runner import ModelRunner, pick_device
 
 from model.catalog import load_catalog
 from model.params import SamplerName, SamplingParams
+from service.engine.engine import Engine
+from service.engine.runner import ModelRunner, pick_device
 
 RESULTS = Path(__file__).parent / "results"
 

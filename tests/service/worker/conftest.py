@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from service.queue.embedded import EmbeddedRedis
-from service.queue.redis import RedisJobQueue
 
 from model.catalog import PipelineSpec
 from service.engine.runner import ModelRunner
 from service.local import environment
+from service.queue.embedded import EmbeddedRedis
+from service.queue.redis import RedisJobQueue
 from service.settings import (
     LogSettings,
     ModelsSettings,

@@ -11,14 +11,14 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from service.queue.embedded import EmbeddedRedis
-from service.queue.redis import RedisJobQueue
 
 from model.catalog import PipelineSpec, total_steps
 from model.params import SamplerName, SamplingParams, UpsampleParams
 from service.engine.runner import ModelRunner
 from service.events import Event, Preview, Progress, Queued, Started
 from service.jobs import Job, JobStatus, new_job_id
+from service.queue.embedded import EmbeddedRedis
+from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.filesystem import FilesystemStore
 from service.wiring import build_leases
