@@ -24,7 +24,7 @@ class Golden:
     def __init__(self, name: str) -> None:
         self._name = name
         with np.load(FOLDER / f"{name}.npz") as stored:
-            self._arrays = {key: stored[key] for key in stored.files}
+            self._arrays: dict[str, NDArray[Any]] = {key: stored[key] for key in stored.files}
         self.meta: dict[str, Any] = json.loads(str(self._arrays.pop("meta_json")))
         self._touched: set[str] = set()
 
@@ -46,6 +46,14 @@ class Golden:
         tolerance = self._tolerance(name)
         difference = np.max(np.abs(found.astype(np.float64) - wanted.astype(np.float64)))
         assert difference <= tolerance, f"{name}: off by {difference:.3g}, not {tolerance:.3g}"
+
+    def has(self, name: str) -> bool:
+        """Whether the file holds this array."""
+        return name in self._arrays
+
+    def traces(self) -> set[str]:
+        """The arrays kept for debugging, which the rules exempt from comparison."""
+        return {name for name in self._arrays if name.startswith("trace_")}
 
     def finish(self, excused: Iterable[str] = ()) -> None:
         """Asserts that no array was forgotten, and that every excuse names a forgotten one."""

@@ -21,28 +21,27 @@ Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """A forward process x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, given by its variances β.
+    """A forward process x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε.
 
     Attributes:
-        betas: (T,) variances of the single steps, in (0, 1).
+        alpha_bar: (T,) ᾱ_t, the share of the image's variance that is left; falling, in (0, 1).
+        betas: (T,) β_t = 1 - ᾱ_t / ᾱ_{t-1}, the variances of the single steps. Kept beside ᾱ
+            since neither follows from the other without loss: ᾱ comes close to 0, β to both ends.
     """
 
+    alpha_bar: FloatArray
     betas: FloatArray
 
     def __post_init__(self) -> None:
         assert self.betas.ndim == 1
         assert self.betas.size > 0
+        assert self.betas.shape == self.alpha_bar.shape
         assert np.all((self.betas > 0) & (self.betas < 1))
 
     @property
     def timesteps(self) -> int:
         """T, the length of the process."""
         return self.betas.size
-
-    @cached_property
-    def alpha_bar(self) -> FloatArray:
-        """(T,) ᾱ_t, the share of the image's variance that is left."""
-        return np.cumprod(1 - self.betas, dtype=np.float64)
 
     @cached_property
     def alpha_bar_prev(self) -> FloatArray:
@@ -77,7 +76,7 @@ class NoiseSchedule:
     @cached_property
     def posterior_variance(self) -> FloatArray:
         """(T,) β̃_t, the variance of q(x_{t-1} | x_t, x_0); Ho et al. 2020, eq. 7."""
-        return self.betas * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
+        return self.betas * self._posterior_share
 
     @cached_property
     def posterior_log_variance_clipped(self) -> FloatArray:
@@ -98,7 +97,11 @@ class NoiseSchedule:
     @cached_property
     def posterior_mean_coef2(self) -> FloatArray:
         """(T,) the factor of x_t in the mean of q(x_{t-1} | x_t, x_0); Ho et al. 2020, eq. 7."""
-        return (1 - self.alpha_bar_prev) * np.sqrt(1 - self.betas) / (1 - self.alpha_bar)
+        return np.sqrt(self.alpha_bar / self.alpha_bar_prev) * self._posterior_share
+
+    @cached_property
+    def _posterior_share(self) -> FloatArray:
+        return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
 
     def respaced(self, timestep_map: tuple[int, ...]) -> "NoiseSchedule":
         """The process that visits only some timesteps of this one.
@@ -109,7 +112,7 @@ class NoiseSchedule:
             timestep_map: ascending, distinct timesteps of this process.
         """
         kept = self.alpha_bar[list(timestep_map)]
-        return NoiseSchedule(1 - kept / np.append(1.0, kept[:-1]))
+        return NoiseSchedule(kept, 1 - kept / np.append(1.0, kept[:-1]))
 
 
 def noise_schedule(name: ScheduleName, timesteps: int) -> NoiseSchedule:
@@ -128,7 +131,7 @@ def noise_schedule(name: ScheduleName, timesteps: int) -> NoiseSchedule:
             betas = _cosine_betas(timesteps)
         case _:
             raise UnsupportedSampling(f"no noise schedule is called {name}")
-    return NoiseSchedule(betas)
+    return NoiseSchedule(np.cumprod(1 - betas, dtype=np.float64), betas)
 
 
 def _linear_betas(timesteps: int) -> FloatArray:

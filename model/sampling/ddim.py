@@ -22,6 +22,7 @@ def implicit(process: NoiseSchedule, *, eta: float, variance: Variance) -> Updat
         a, a_prev = process.alpha_bar[t], process.alpha_bar_prev[t]
         eps = (X_T - np.sqrt(a) * X0) / np.sqrt(1 - a)
         sigma = eta * np.sqrt((1 - a_prev) / (1 - a)) * np.sqrt(1 - a / a_prev)
-        direction = np.sqrt(max(1 - a_prev - sigma**2, 0.0)) * eps
-        rows.append(np.sqrt(a_prev) * X0 + direction + sigma * NOISE)
+        # 1 - a_prev - sigma**2 without the cancellation that it ends in at η = 1
+        rest = (1 - a_prev) * (1 - eta**2 + eta**2 * (a / a_prev) * (1 - a_prev) / (1 - a))
+        rows.append(np.sqrt(a_prev) * X0 + np.sqrt(rest) * eps + sigma * NOISE)
     return UpdateTable(np.array(rows))

@@ -139,12 +139,12 @@ class _Draw:
         size_word, low, high = self._size(kind)
         looks = self._looks(kind, background)
         things: list[Thing] = []
-        for look in looks or ():
+        for look in looks:
             thing = self._place(look, low, high, things, central=kind == "one")
             if thing is None:
                 return None
             things.append(thing)
-        if not things or (len(looks or ()) == 2 and kind != "many" and not _is_clear(*things)):
+        if not things or (kind in ("relation", "and") and not _is_clear(*things)):
             return None
         style = self._style(things)
         return Scene(kind, tuple(things), background, size_word, style, seed, self.vocabulary)
@@ -159,8 +159,8 @@ class _Draw:
         word = self.rng.choices(tuple(sizes), weights)[0]
         return word, sizes[word].low, sizes[word].high
 
-    def _looks(self, kind: Kind, background: str) -> list[tuple[str, str, str]] | None:
-        """(noun, sprite, tint) of every object, or None where one would be lost to sight."""
+    def _looks(self, kind: Kind, background: str) -> list[tuple[str, str, str]]:
+        """(noun, sprite, tint) of every object, or nothing where one would be lost to sight."""
         hidden = {background, PLACES[background].hides if background in PLACES else ""}
         count = self.rng.randint(2, 4) if kind == "many" else 1
         nouns = self.rng.sample(self.vocabulary.nouns, 1 if kind in ("one", "many") else 2)
@@ -173,7 +173,7 @@ class _Draw:
                 taken = {*hidden, natural, *(other for _, _, other in looks)}
                 tint = self.rng.choice([c for c in self.vocabulary.colours if c not in taken])
             elif natural in hidden and natural in COLOURS:
-                return None
+                return []
             looks += [(noun, sprite, tint)] * count
         return looks
 

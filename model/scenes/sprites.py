@@ -28,8 +28,9 @@ FONT_FOLDERS = (
 NOTICE = "Glyphs of Noto Color Emoji, Copyright Google LLC, SIL Open Font License 1.1"
 
 _STRIKE = 109  # the one size of the font's bitmaps; FreeType opens no other
+_UNASSIGNED = "\U0010ffff"  # drawn as whatever a font shows for an emoji it lacks
 _CANVAS = 160
-_KEPT = 1024
+_KEPT = 1024  # turned sprites
 _INK = 8  # a pixel with more alpha than this, of 255, belongs to the glyph
 _HOW_TO_INSTALL = (
     "install the Debian package fonts-noto-color-emoji, or pass the path of a "
@@ -108,11 +109,12 @@ def load_sprites(path: Path) -> Sprites:
         SpriteError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as members:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
             names = [name for name in members.files if name != "notice"]
-            return Sprites({_emoji(name): members[name] for name in names})
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+            glyphs = {_emoji(name): _checked(members[name]) for name in names}
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise SpriteError(f"{path} is not a readable sprite cache: {error}") from error
+    return Sprites(glyphs)
 
 
 def draw_sprites(
@@ -130,11 +132,19 @@ def draw_sprites(
     """
     path = font or find_font(folders)
     try:
-        face = ImageFont.truetype(path, _STRIKE)
+        # A file, since Pillow would replace a bad path by a system font of the same name.
+        with path.open("rb") as file:
+            face = ImageFont.truetype(file, _STRIKE)
     except OSError as error:
         raise SpriteError(f"{path} can't be used as a font ({error}): {_HOW_TO_INSTALL}") from error
-    sprites = {sprite for row in vocabulary.sprites.values() for sprite in row}
-    return Sprites({sprite: _glyph(face, sprite) for sprite in sorted(sprites)})
+    unknown = _drawn(face, _UNASSIGNED)
+    glyphs: dict[str, NDArray[np.uint8]] = {}
+    for sprite in sorted({sprite for row in vocabulary.sprites.values() for sprite in row}):
+        pixels = _drawn(face, sprite)
+        if np.array_equal(pixels, unknown) or not pixels[..., 3].any():
+            raise SpriteError(f"{path} has no bitmap of {sprite}: {_HOW_TO_INSTALL}")
+        glyphs[sprite] = _cropped(pixels)
+    return Sprites(glyphs)
 
 
 def find_font(folders: Iterable[Path] = FONT_FOLDERS) -> Path:
@@ -168,14 +178,21 @@ def tinted(glyph: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
     return pixels.clip(0, 255).astype(np.uint8)
 
 
-def _glyph(face: ImageFont.FreeTypeFont, sprite: str) -> NDArray[np.uint8]:
+def _drawn(face: ImageFont.FreeTypeFont, sprite: str) -> NDArray[np.uint8]:
     canvas = Image.new("RGBA", (_CANVAS, _CANVAS), (255, 255, 255, 0))
     ImageDraw.Draw(canvas).text((12, 12), sprite, font=face, embedded_color=True)
-    pixels = np.asarray(canvas)
+    return np.asarray(canvas)
+
+
+def _cropped(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ys, xs = np.nonzero(pixels[..., 3] > _INK)
-    if not len(ys):
-        raise SpriteError(f"the font has no bitmap of {sprite}: {_HOW_TO_INSTALL}")
     return pixels[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1].copy()
+
+
+def _checked(glyph: NDArray[Any]) -> NDArray[np.uint8]:
+    if glyph.dtype != np.uint8 or glyph.ndim != 3 or glyph.shape[2] != 4 or not glyph.size:
+        raise ValueError("a member is not a glyph")
+    return glyph
 
 
 def _member(sprite: str) -> str:

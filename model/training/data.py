@@ -46,8 +46,13 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same pictures on a device."""
         low_res = None if self.low_res is None else self.low_res.to(device)
-        tensors = (self.x0, self.tokens, self.token_mask, self.known)
-        return Batch(*(tensor.to(device) for tensor in tensors), low_res)
+        return Batch(
+            x0=self.x0.to(device),
+            tokens=self.tokens.to(device),
+            token_mask=self.token_mask.to(device),
+            known=self.known.to(device),
+            low_res=low_res,
+        )
 
 
 class SceneDataset(Dataset[Batch]):

@@ -11,11 +11,11 @@ from model.training.config import TrainingConfig
 
 
 class Muon(Optimizer):
-    """Momentum whose matrix updates are made orthogonal (Jordan et al. 2024, Newton–Schulz of order 5).
+    """Momentum whose matrix updates are made orthogonal by Newton–Schulz (Jordan et al. 2024).
 
-    A convolution's kernel counts as the matrix (out, in · kh · kw). `torch.optim.Muon` takes neither
-    kernels nor, without bfloat16 units, a CPU: there its iteration is twelve times slower than this
-    float32 one.
+    A convolution's kernel counts as the matrix (out, in · kh · kw). `torch.optim.Muon` takes no
+    kernels, and iterates in bfloat16, which is twelve times slower than this on a CPU without
+    bfloat16 units.
 
     Args:
         parameters: with at least two axes each.
@@ -61,13 +61,21 @@ def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if transposed else x).to(matrix.dtype)
+    result: Tensor = (x.T if transposed else x).to(matrix.dtype)
+    return result
 
 
 def build_optimizers(network: TextUNet, config: TrainingConfig) -> list[Optimizer]:
-    """Muon for hidden matrices and kernels; AdamW for embeddings, the first and last layer, vectors."""
-    ends = ("token_embedding", "positional_embedding", "padding_embedding", "input_blocks.0.", "out.")
-    matrices, others = [], []
+    """Muon for hidden matrices and kernels; AdamW for embeddings, both ends and vectors."""
+    ends = (
+        "token_embedding",
+        "positional_embedding",
+        "padding_embedding",
+        "input_blocks.0.",
+        "out.",
+    )
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         inside = parameter.ndim >= 2 and not name.startswith(ends)
         (matrices if inside else others).append(parameter)

@@ -1,0 +1,90 @@
+"""The worker process: builds the parts, answers to signals, exits. Knows no job.
+
+SIGTERM and SIGINT drain the worker and end the process with status 0.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from types import FrameType
+
+import torch
+
+from service.engine.engine import Engine
+from service.engine.runner import ModelRunner
+from service.errors import Unavailable
+from service.queue.presence import WorkerPresence
+from service.settings import Settings
+from service.version import service_version
+from service.wiring import build_leases, build_store, require_redis, served_specs
+from service.worker.courier import Courier
+from service.worker.leases import Heartbeat, HeldLeases
+from service.worker.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+def new_worker_id() -> str:
+    """A name for this process that no other has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
+
+
+def run_worker(settings: Settings, worker_id: str) -> None:
+    """Serves jobs until a signal; returns once drained.
+
+    Raises:
+        ServiceError: Redis isn't configured or can't be reached.
+        ModelError: the weights can't be loaded, or the device isn't there.
+    """
+    require_redis(settings)
+    if settings.worker.threads:
+        torch.set_num_threads(settings.worker.threads)
+    runner = ModelRunner.load(served_specs(settings), settings.worker.device, settings.worker.dtype)
+    worker = build_worker(settings, worker_id, runner)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopper(worker))
+    logger.info("worker ready", extra={"worker": worker_id, "models": list(runner.models)})
+    worker.run()
+    leases = build_leases(settings, worker_id)
+    with contextlib.suppress(Unavailable):
+        leases.abandon(worker_id)  # nothing is held any more: only the presence goes
+    leases.close()
+
+
+def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Worker:
+    """A worker around loaded pipelines, not yet running."""
+    held = HeldLeases()
+    engine = Engine(runner, settings.worker.max_batch)
+    capacity = 2 * settings.worker.max_batch
+
+    def presence() -> WorkerPresence:
+        return WorkerPresence(
+            id=worker_id,
+            models=runner.models,
+            device=runner.device,
+            max_batch=engine.max_batch,
+            trajectories=held.trajectories,
+        )
+
+    clock = time.monotonic
+    heartbeat = Heartbeat(build_leases(settings, worker_id), held, presence, settings.queue, clock)
+    courier = Courier(
+        build_leases(settings, worker_id),
+        build_store(settings),
+        held,
+        models=runner.models,
+        capacity=capacity,
+        version=service_version(),
+        clock=clock,
+    )
+    return Worker(engine, courier, heartbeat, held, drain_s=settings.worker.drain_s, clock=clock)
+
+
+def _stopper(worker: Worker) -> "signal._HANDLER":
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    return stop

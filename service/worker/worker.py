@@ -1,0 +1,218 @@
+"""Worker: the step loop. One thread owns the device and nothing else may touch it.
+
+The loop takes arrivals into the engine, drops what was canceled or lost, steps, and hands what came
+out to the courier; the heartbeat keeps the leases meanwhile. It waits for neither network nor disk.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty
+
+from model.errors import ModelError
+from service.engine.engine import Engine, Failure, StepOutput
+from service.errors import JobError
+from service.jobs import JobFailure
+from service.queue.leases import Lease
+from service.worker.courier import (
+    Courier,
+    ImageReady,
+    JobDone,
+    JobFailed,
+    JobReleased,
+    PreviewReady,
+)
+from service.worker.leases import Drop, Heartbeat, HeldLeases
+
+IDLE_S = 0.2
+SUMMARY_S, IDLE_SUMMARY_S = 10.0, 1.0
+RETRY_DELAY_S = 2.0
+DELIVERY_SHARE = 0.2
+"""This share of the time to drain is kept for delivering what is finished."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What happened since the last summary in the log."""
+
+    since_s: float
+    steps: int = 0
+    rows: int = 0
+    most_rows: int = 0
+    images: int = 0
+
+    def count(self, output: StepOutput) -> None:
+        self.steps += 1
+        self.rows += output.rows
+        self.most_rows = max(self.most_rows, output.rows)
+        self.images += len(output.images)
+
+
+class Worker:
+    """Drives the engine until told to stop.
+
+    Args:
+        engine: with its pipelines loaded.
+        courier: not started yet.
+        heartbeat: not started yet.
+        held: the leases that the three share.
+        drain_s: time to finish what is in flight once told to stop.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        courier: Courier,
+        heartbeat: Heartbeat,
+        held: HeldLeases,
+        *,
+        drain_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._courier = courier
+        self._heartbeat = heartbeat
+        self._held = held
+        self._drain_s = drain_s
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._tally = _Tally(clock())
+
+    def stop(self) -> None:
+        """Fetches no new jobs, finishes what is in flight or hands it back, ends `run`.
+
+        Safe to call from a signal handler and from any thread.
+        """
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serves until `stop`, then drains.
+
+        Raises:
+            RuntimeError: a thread has died or the device is lost; the leases run out.
+        """
+        self._heartbeat.start()
+        self._courier.start()
+        while not self._stopping.is_set():
+            self._turn(IDLE_S)
+        self._drain()
+
+    def _turn(self, wait_s: float) -> None:
+        """One round of the loop: drops, arrivals, one step."""
+        self._heartbeat.moved()
+        if not (self._courier.is_alive() and self._heartbeat.is_alive()):
+            raise RuntimeError("A thread of the worker has died; its traceback says why.")
+        self._leave()
+        self._admit(0.0 if self._engine.trajectories else wait_s)
+        if self._engine.trajectories:
+            output = self._engine.step()
+            self._report(output)
+            self._hand_out(output)
+        self._summarize()
+
+    def _leave(self) -> None:
+        """Lets go of what was canceled, lost or given back."""
+        for token, why in self._held.take_drops():
+            self._engine.cancel(token)
+            self._held.left_engine(token)
+            if why is Drop.CANCELED:
+                self._courier.send(JobReleased(token))
+
+    def _admit(self, wait_s: float) -> None:
+        """Takes in whatever has arrived; waits for it only when there is nothing to denoise."""
+        try:
+            while True:
+                self._add(self._courier.arrivals.get(block=wait_s > 0, timeout=wait_s))
+                wait_s = 0.0
+        except Empty:
+            return
+
+    def _add(self, lease: Lease) -> None:
+        job, token = lease.job, lease.token
+        if not self._held.is_wanted(token):
+            return
+        finished = {image.index for image in job.images}
+        if len(finished) == job.params.n:
+            self._held.left_engine(token)
+            self._courier.send(JobDone(token))
+            return
+        try:
+            self._engine.add(token, job.params, finished)
+        except (ModelError, JobError) as error:
+            self._fail(token, error)
+
+    def _hand_out(self, output: StepOutput) -> None:
+        """Sends on what a step brought; the engine knows a job by its lease's token."""
+        for token, step in output.progress.items():
+            self._held.progress(token, step)
+        for preview in output.previews:
+            self._courier.send(
+                PreviewReady(preview.job_id, preview.index, preview.step, preview.pixels)
+            )
+        for image in output.images:
+            self._courier.send(ImageReady(image.job_id, image.index, image.pixels))
+        for token in output.finished:
+            self._held.left_engine(token)
+            self._courier.send(JobDone(token))
+        for token, error in output.failed:
+            self._fail(token, error)
+
+    def _fail(self, token: str, error: Failure) -> None:
+        self._held.left_engine(token)
+        failure = JobFailure(code=error.code, detail=str(error), retryable=error.retryable)
+        self._courier.send(JobFailed(token, failure, RETRY_DELAY_S if error.retryable else None))
+
+    def _drain(self) -> None:
+        """Finishes what is in flight within the time there is; the courier hands back the rest."""
+        until = self._clock() + self._drain_s
+        logger.info("draining", extra={"jobs": len(self._held), "drain_s": self._drain_s})
+        self._courier.stop_leasing()
+        while self._clock() < until - DELIVERY_SHARE * self._drain_s:
+            self._turn(0.0)
+            if not self._engine.trajectories and self._courier.arrivals.empty():
+                break
+        self._courier.finish()
+        while self._courier.is_alive() and self._clock() < until:
+            self._heartbeat.moved()
+            self._courier.join(timeout=IDLE_S)
+        self._courier.hurry()
+        self._courier.join(timeout=1.0)
+        self._heartbeat.stop()
+        self._heartbeat.join(timeout=1.0)
+        logger.info("drained", extra={"leases_left": len(self._held)})
+
+    def _report(self, output: StepOutput) -> None:
+        self._tally.count(output)
+        if output.batch_key is not None:
+            logger.debug(
+                "step",
+                extra={
+                    "pipeline": output.batch_key.pipeline,
+                    "stage": output.batch_key.stage,
+                    "rows": output.rows,
+                    "trajectories": output.trajectories,
+                    "resident": self._engine.trajectories,
+                },
+            )
+
+    def _summarize(self) -> None:
+        """Logs what the steps shared: now and then while busy, and soon after the last."""
+        tally, now = self._tally, self._clock()
+        if now - tally.since_s < (SUMMARY_S if self._engine.trajectories else IDLE_SUMMARY_S):
+            return
+        self._tally = _Tally(now)
+        if tally.steps:
+            logger.info(
+                "steps",
+                extra={
+                    "steps": tally.steps,
+                    "rows_per_step": round(tally.rows / tally.steps, 2),
+                    "most_rows": tally.most_rows,
+                    "images": tally.images,
+                    "seconds": round(now - tally.since_s, 1),
+                },
+            )

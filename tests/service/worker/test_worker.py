@@ -1,0 +1,263 @@
+import asyncio
+import io
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from model.catalog import PipelineSpec, total_steps
+from model.params import SamplerName, SamplingParams, UpsampleParams
+from service.engine.runner import ModelRunner
+from service.events import Event, Preview, Progress, Queued, Started
+from service.jobs import Job, JobStatus, new_job_id
+from service.queue.embedded import EmbeddedRedis
+from service.queue.redis import RedisJobQueue
+from service.settings import Settings
+from service.store.filesystem import FilesystemStore
+from service.wiring import build_leases
+from tests.service.worker.conftest import worker_process, worker_thread
+
+SMALL = SamplingParams(prompt="a red apple", model="tiny", width=64, height=64, steps=4, seed=1)
+LONG = replace(SMALL, steps=400, sampler=SamplerName.DDPM)
+ENDLESS = replace(LONG, steps=1000, n=8)
+
+
+@pytest.fixture
+def new_job(spec: PipelineSpec) -> Callable[[SamplingParams], Job]:
+    def make(params: SamplingParams) -> Job:
+        steps = total_steps(spec, params) if not spec.violations(params) else 1
+        return Job(id=new_job_id(), status=JobStatus.QUEUED, params=params, total_steps=steps)
+
+    return make
+
+
+async def _eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(120):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _until(queue: RedisJobQueue, job_id: str, holds: Callable[[Job], bool]) -> Job:
+    async def reached() -> bool:
+        job = await queue.get(job_id)
+        assert job is not None
+        return holds(job)
+
+    await _eventually(reached)
+    job = await queue.get(job_id)
+    assert job is not None
+    return job
+
+
+async def _events(queue: RedisJobQueue, job_id: str) -> list[Event]:
+    return [event async for _, event in queue.follow(job_id, None)]
+
+
+async def test_eight_different_jobs_share_steps_and_end_in_the_store(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wanted = [
+        replace(
+            SMALL,
+            seed=index,
+            sampler=list(SamplerName)[index % 3],
+            steps=6 + index,
+            guidance_scale=1.0 + index,
+        )
+        for index in range(7)
+    ]
+    wanted.append(replace(SMALL, width=256, height=256, upsample=UpsampleParams(steps=2), n=2))
+    jobs = [await queue.submit(new_job(params)) for params in wanted]
+    with caplog.at_level(logging.DEBUG), worker_thread(settings, runner):
+        done = [await _until(queue, job.id, lambda job: job.status.is_final) for job in jobs]
+    assert [job.status for job in done] == [JobStatus.SUCCEEDED] * 8
+    rows = [record.__dict__["rows"] for record in caplog.records if record.message == "step"]
+    assert max(rows) >= 8
+    store = FilesystemStore(settings.store.path)
+    for job, params in zip(done, wanted, strict=True):
+        assert job.step == job.total_steps
+        assert [image.index for image in job.images] == list(range(params.n))
+        for image in job.images:
+            data = store.get(image.key)
+            assert sha256(data).hexdigest() == image.sha256
+            with PillowImage.open(io.BytesIO(data)) as picture:
+                assert picture.size == (params.width, params.height)
+                assert job.id in picture.info["glide"]
+
+
+async def test_a_canceled_job_stops_in_mid_run_and_the_worker_goes_on(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    endless = await queue.submit(new_job(ENDLESS))
+    with worker_thread(settings, runner):
+        await _until(queue, endless.id, lambda job: job.step > 0)
+        await queue.cancel(endless.id, "not wanted any more")
+        canceled = await _until(queue, endless.id, lambda job: job.status.is_final)
+        after = await queue.submit(new_job(SMALL))
+        done = await _until(queue, after.id, lambda job: job.status.is_final)
+    assert canceled.status is JobStatus.CANCELED
+    assert canceled.step < canceled.total_steps
+    assert done.status is JobStatus.SUCCEEDED
+
+
+async def test_a_job_that_cannot_be_served_fails_alone_and_says_why(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    bad = await queue.submit(new_job(replace(SMALL, width=100)))
+    good = await queue.submit(new_job(SMALL))
+    with worker_thread(settings, runner):
+        failed = await _until(queue, bad.id, lambda job: job.status.is_final)
+        done = await _until(queue, good.id, lambda job: job.status.is_final)
+    assert failed.status is JobStatus.FAILED
+    assert failed.failure is not None
+    assert failed.failure.code == "unsupported_sampling"
+    assert "64x64" in failed.failure.detail
+    assert done.status is JobStatus.SUCCEEDED
+
+
+async def test_previews_are_small_pictures_on_the_way(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    job = await queue.submit(new_job(replace(SMALL, previews=2, steps=9)))
+    with worker_thread(settings, runner):
+        await _until(queue, job.id, lambda job: job.status.is_final)
+    previews = [event for event in await _events(queue, job.id) if isinstance(event, Preview)]
+    assert [preview.step for preview in previews] == [3, 6]
+
+
+async def test_a_lease_that_was_taken_away_is_dropped_and_the_job_ends_once(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    job = await queue.submit(new_job(replace(LONG, n=2)))
+    with worker_thread(settings, runner, "victim"):
+        await _until(queue, job.id, lambda job: job.step > 0)
+        build_leases(settings, "supervisor").abandon("victim")
+        done = await _until(queue, job.id, lambda job: job.status.is_final)
+    events = await _events(queue, job.id)
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.attempt == 2
+    assert [event.name for event in events].count("image") == 2
+    assert [event.name for event in events].count("succeeded") == 1
+
+
+async def test_the_device_goes_on_while_redis_is_away_and_delivers_later(
+    queue: RedisJobQueue,
+    redis: EmbeddedRedis,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    job = await queue.submit(new_job(LONG))
+    with worker_thread(settings, runner):
+        await _until(queue, job.id, lambda job: job.step > 0)
+        redis.stop()
+        await asyncio.sleep(1)
+        redis.start()
+        done = await _until(queue, job.id, lambda job: job.status.is_final)
+    assert done.status is JobStatus.SUCCEEDED
+
+
+async def test_a_worker_killed_in_mid_job_loses_nothing_and_progress_never_goes_back(
+    queue: RedisJobQueue,
+    settings: Settings,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    job = await queue.submit(new_job(replace(LONG, n=2, steps=200)))
+    follower = asyncio.create_task(_events(queue, job.id))
+    with worker_process(settings, "first") as first:
+        await _until(queue, job.id, lambda job: job.step > 40)
+        first.kill()
+        first.wait()
+    killed_at = await queue.get(job.id)
+    assert killed_at is not None
+    assert killed_at.status is JobStatus.RUNNING
+    with worker_process(settings, "second"):
+        done = await _until(queue, job.id, lambda job: job.status.is_final)
+    events = await follower
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.attempt == 2
+    assert [event.worker for event in events if isinstance(event, Started)] == ["first", "second"]
+    steps = [event.step for event in events if isinstance(event, Progress)]
+    assert steps == sorted(steps)
+    assert steps[-1] == job.total_steps
+    assert any(step <= killed_at.step for step in steps)
+
+
+async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_rest(
+    queue: RedisJobQueue,
+    settings: Settings,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    short = await queue.submit(new_job(replace(SMALL, steps=60)))
+    endless = await queue.submit(new_job(ENDLESS))
+    brief = settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"drain_s": 4.0})}
+    )
+    with worker_process(brief, "drained") as process:
+        await _until(queue, endless.id, lambda job: job.step > 0)
+        later = await queue.submit(new_job(SMALL))
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait) == 0
+    done, back = await queue.get(short.id), await queue.get(endless.id)
+    assert done is not None
+    assert back is not None
+    assert done.status is JobStatus.SUCCEEDED
+    assert back.status is JobStatus.QUEUED
+    events = [event for _, event in await queue.events(endless.id, None)]
+    assert Queued("released") in events
+    assert await queue.workers() == []
+    untouched = await queue.get(later.id)
+    assert untouched is not None
+    assert untouched.status in (JobStatus.QUEUED, JobStatus.SUCCEEDED)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+async def test_a_picture_that_cannot_be_stored_goes_back_with_its_job_and_is_made_later(
+    queue: RedisJobQueue,
+    settings: Settings,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    async def present() -> bool:
+        return bool(await queue.workers())
+
+    async def given_back() -> bool:
+        return Queued("released") in [event for _, event in await queue.events(job.id, None)]
+
+    with worker_process(settings, "full") as process:
+        await _eventually(present)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+        job = await queue.submit(new_job(SMALL))
+        await _eventually(given_back)
+        resource.prlimit(
+            process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
+        done = await _until(queue, job.id, lambda job: job.status.is_final)
+    assert done.status is JobStatus.SUCCEEDED
+    data = FilesystemStore(settings.store.path).get(done.images[0].key)
+    with PillowImage.open(io.BytesIO(data)) as picture:
+        assert np.asarray(picture).shape == (64, 64, 3)
