@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 
 PROMPT ?= a red apple to the left of a cat on the grass
 PORT ?= 8000
-MINUTES ?= 60
+MINUTES ?= $(if $(TINY),2,25)
 
 # A prompt is the user's own text: `value` keeps a $ in it from make, and the environment keeps the
 # rest of it from the shell.
@@ -63,8 +63,9 @@ fmt: $(DEV)  ## Format, and mend what the linter can mend.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-gpu: $(DEV)  ## Train the GPU recipe for MINUTES=60.
-	$(GLIDE) train --preset gpu --max-minutes $(MINUTES)
+gpu: $(DEV)  ## Everything worth doing with MINUTES=25 on a GPU; TINY=1 rehearses it on a CPU.
+	[ -e runs/gpu/sprites.npz ] || $(PY) -m benchmarks.gpu prepare
+	$(PY) -m benchmarks.gpu run --minutes $(MINUTES) $(if $(TINY),--tiny)
 
 bench: $(DEV)  ## Measure serving, into benchmarks/results/.
 	$(PY) -m benchmarks.serving

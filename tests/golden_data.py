@@ -47,6 +47,14 @@ class Golden:
         difference = np.max(np.abs(found.astype(np.float64) - wanted.astype(np.float64)))
         assert difference <= tolerance, f"{name}: off by {difference:.3g}, not {tolerance:.3g}"
 
+    def has(self, name: str) -> bool:
+        """Whether the file holds this array."""
+        return name in self._arrays
+
+    def traces(self) -> set[str]:
+        """The arrays kept for debugging, which the rules exempt from comparison."""
+        return {name for name in self._arrays if name.startswith("trace_")}
+
     def finish(self, excused: Iterable[str] = ()) -> None:
         """Asserts that no array was forgotten, and that every excuse names a forgotten one."""
         excuses = set(excused)

@@ -88,7 +88,7 @@ def load_config(name: str) -> TrainingConfig:
         return config_from_record(tomllib.loads(path.read_text()))
     except FileNotFoundError as error:
         presets = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.toml")))
-        raise TrainingError(f"there is no {path}; the presets are {presets}") from error
+        raise TrainingError(f"there is no preset or file {name}; presets: {presets}") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} is not a training configuration: {error}") from error
 

@@ -7,6 +7,7 @@ one.
 
 import json
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,15 @@ from model.training.data import Batch
 from model.training.optimizer import build_optimizers
 
 FORMAT = "glide-service/training/1"
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +121,8 @@ class Trainer:
         """The weighted error of one noising of a batch: a scalar."""
         schedule, config = self.parameterization.schedule, self.config
         x_0 = batch.x0.to(memory_format=torch.channels_last)
-        # Drawn on the CPU, so that a run does not depend on the device it was started on.
-        t = torch.randint(0, schedule.timesteps, (x_0.shape[0],)).to(self.device)
-        noise = torch.randn(x_0.shape).to(x_0)
+        t = torch.randint(0, schedule.timesteps, (x_0.shape[0],), device=self.device)
+        noise = torch.randn_like(x_0)
         alpha_bar = gather(schedule.alpha_bar, t)
         x_t = diffuse(x_0, noise, alpha_bar)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -175,8 +184,8 @@ class Trainer:
             for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             trainer.iteration = state["iteration"]
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-            raise TrainingError(f"{path} is not a training state: {error}") from error
+        except _UNREADABLE as error:
+            raise TrainingError(f"{path} is not a training state") from error
         return trainer
 
 

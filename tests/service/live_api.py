@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from service.queue.leases import Lease, RedisLeases
-from service.queue.redis import RedisJobQueue
 
 from service.api.app import create_app
 from service.jobs import ImageRecord
+from service.queue.leases import Lease, RedisLeases
+from service.queue.redis import RedisJobQueue
 from service.settings import ApiSettings, QueueSettings, RedisSettings, Settings
 from service.store.filesystem import FilesystemStore
 from tests.service.tiny_spec import tiny_spec, tiny_tokenizer

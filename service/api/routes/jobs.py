@@ -13,7 +13,7 @@ from service.api.dependencies import JobDep, Services, ServicesDep, TenantDep, r
 from service.api.entity_tags import entity_tag, is_held
 from service.api.problems import declared
 from service.api.schemas import JobCreate, JobList, JobView, job_path, job_view
-from service.errors import NotFound
+from service.errors import NotFound, Unavailable
 from service.jobs import Job, JobStatus, new_job_id
 from service.telemetry.logging import bound
 
@@ -69,10 +69,10 @@ async def submit(
     wait = _PREFER_WAIT.search(prefer or "")
     if wait:
         headers["Preference-Applied"] = f"wait={wait[1]}"
-        job = await services.queue.wait(job.id, _bounded(float(wait[1]), services))
-    if not job.status.is_final:
+    view = await _view_of_accepted(job, float(wait[1]) if wait else 0.0, services)
+    if not view.status.is_final:
         headers["Retry-After"] = _POLL_AFTER_S
-    return _json(await _view(job, services), 200 if job.status.is_final else 202, headers)
+    return _json(view, 200 if view.status.is_final else 202, headers)
 
 
 @router.get("", responses=declared(422))
@@ -130,6 +130,16 @@ async def cancel_job(job: JobDep, services: ServicesDep) -> JobView:
 
 def _bounded(wait_s: float, services: Services) -> float:
     return min(wait_s, services.settings.api.max_wait_s)
+
+
+async def _view_of_accepted(job: Job, wait_s: float, services: Services) -> JobView:
+    """The job after the wait; as it was accepted if Redis goes meanwhile, for it is accepted."""
+    try:
+        if wait_s > 0:
+            job = await services.queue.wait(job.id, _bounded(wait_s, services))
+        return await _view(job, services)
+    except Unavailable:
+        return job_view(job)
 
 
 async def _view(job: Job, services: Services) -> JobView:

@@ -53,6 +53,10 @@ def test_one_step_starts_from_pure_noise() -> None:
     assert {*grids, trailing_timesteps(1, 1000)} == {(999,)}
 
 
+def test_the_first_sections_take_what_does_not_divide() -> None:
+    assert space_timesteps("2,2,2", 1001) == (0, 333, 334, 667, 668, 1000)
+
+
 def test_fast27_starts_at_the_third_last_timestep() -> None:
     grid = space_timesteps("fast27", 1000)
     assert_is_grid(grid, 27, 1000)

@@ -1,7 +1,6 @@
-from service.queue.leases import Lease
-
 from model.params import SamplingParams
 from service.jobs import Job, JobStatus
+from service.queue.leases import Lease
 from service.worker.leases import Drop, HeldLeases
 
 

@@ -1,0 +1,125 @@
+"""Job and events ↔ what Redis keeps of them. Pure.
+
+A job's hash holds `spec`, JSON of all that never changes, beside one field for each thing that
+does; images are `image:<index>`. Members that this release doesn't know are dropped, so that two
+releases can share a queue.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from model.params import SamplerName, SamplingParams, Thresholding, UpsampleParams
+from service.events import Event, event_from_record, event_to_record
+from service.jobs import ImageRecord, Job, JobFailure, JobStatus
+from service.queue.keys import quoted
+
+T = TypeVar("T")
+
+
+def job_to_fields(job: Job) -> dict[str, str]:
+    """The fields of a job that is about to be submitted."""
+    spec = {
+        "params": asdict(job.params),
+        "output_format": job.output_format,
+        "warnings": job.warnings,
+        "unknown_words": job.unknown_words,
+        "metadata": None if job.metadata is None else dict(job.metadata),
+    }
+    return {
+        "spec": json.dumps(spec),
+        "tenant": quoted(job.tenant),
+        "model": quoted(job.params.model),
+        "slots": str(job.params.n),
+        "step": "0",
+        "total_steps": str(job.total_steps),
+        "attempt": "0",
+        "strikes": "0",
+    }
+
+
+def job_from_hash(job_id: str, record: Mapping[str, str]) -> Job:
+    """The job of a whole hash."""
+    spec = json.loads(record["spec"])
+    status = JobStatus(record["status"])
+    failure = record.get("failure")
+    return Job(
+        id=job_id,
+        status=status,
+        params=_params(spec["params"]),
+        tenant=unquote(record["tenant"]),
+        output_format=spec["output_format"],
+        created_at_ms=int(record["created_at_ms"]),
+        started_at_ms=_optional_int(record.get("started_at_ms")),
+        finished_at_ms=_optional_int(record.get("finished_at_ms")),
+        expires_at_ms=_optional_int(record.get("expires_at_ms")),
+        attempt=int(record["attempt"]),
+        step=int(record["step"]),
+        total_steps=int(record["total_steps"]),
+        images=_images(record),
+        failure=None if failure is None else _known(JobFailure, json.loads(failure)),
+        cancel_reason=record.get("cancel_reason") if status is JobStatus.CANCELED else None,
+        cancel_requested="cancel_requested" in record,
+        warnings=tuple(spec["warnings"]),
+        unknown_words=tuple(spec["unknown_words"]),
+        metadata=spec["metadata"],
+    )
+
+
+def paired(flat: Sequence[str]) -> dict[str, str]:
+    """A hash out of field, value, field, value, …, as a script returns it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def fingerprint(job: Job) -> str:
+    """Digest of what the client asked for: equal for equal requests."""
+    asked = [asdict(job.params), job.output_format, dict(job.metadata or {})]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def image_to_json(image: ImageRecord) -> str:
+    """One image record as it is stored; equal records give equal text."""
+    return json.dumps(asdict(image), sort_keys=True)
+
+
+def event_to_json(event: Event) -> str:
+    """One event as it is stored."""
+    return json.dumps(event_to_record(event))
+
+
+def event_from_json(text: str) -> Event | None:
+    """The inverse of `event_to_json`; None for an event type that this release doesn't know."""
+    try:
+        return event_from_record(json.loads(text))
+    except KeyError:
+        return None
+
+
+def _params(record: Mapping[str, Any]) -> SamplingParams:
+    members = dict(record)
+    upsample = dict(members["upsample"])
+    upsample["sampler"] = upsample["sampler"] and SamplerName(upsample["sampler"])
+    members["upsample"] = _known(UpsampleParams, upsample)
+    members["sampler"] = SamplerName(members["sampler"])
+    members["thresholding"] = Thresholding(members["thresholding"])
+    members["guidance_interval"] = tuple(members["guidance_interval"])
+    return _known(SamplingParams, members)
+
+
+def _images(record: Mapping[str, str]) -> tuple[ImageRecord, ...]:
+    texts = [text for field, text in record.items() if field.startswith("image:")]
+    images = [_known(ImageRecord, json.loads(text)) for text in texts]
+    return tuple(sorted(images, key=lambda image: image.index))
+
+
+def _known(kind: type[T], members: Mapping[str, Any]) -> T:
+    names = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in members.items() if name in names})
+
+
+def _optional_int(text: str | None) -> int | None:
+    return None if text is None else int(text)

@@ -1,0 +1,108 @@
+"""Weight files: what is written is read back; what does not fit is named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model.catalog import PipelineSpec, load_spec
+from model.checkpoints.glide import load_glide
+from model.checkpoints.native import config_from_json, config_to_json, load_stage, save_weights
+from model.errors import CheckpointError
+from model.networks.text_unet import TextUNet
+from tests.tiny_pipeline import write_tiny_pipeline
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> PipelineSpec:
+    return write_tiny_pipeline(tmp_path / "tiny")
+
+
+def test_description_survives_the_disk(spec: PipelineSpec) -> None:
+    assert load_spec(spec.folder) == spec
+
+
+def test_weights_survive_sharding(spec: PipelineSpec) -> None:
+    whole = load_stage(spec, spec.base)
+    assert config_from_json(config_to_json(whole.config)) == whole.config
+    names = save_weights(
+        spec.folder, "base", whole.state_dict(), whole.config, max_shard_bytes=300_000
+    )
+    assert len(names) > 3
+    sharded = load_stage(spec, replace(spec.base, weights=names))
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(sharded.state_dict()[key], tensor), key
+
+
+def test_every_shard_stays_below_its_bound(spec: PipelineSpec) -> None:
+    network = load_stage(spec, spec.base)
+    bound = 400_000
+    names = save_weights(
+        spec.folder, "part", network.state_dict(), network.config, max_shard_bytes=bound
+    )
+    largest = max(tensor.numel() * 2 for tensor in network.state_dict().values())
+    for name in names:
+        stored = sum(tensor.nbytes for tensor in load_file(spec.folder / name).values())
+        assert stored <= max(bound, largest)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 1000])
+def test_truncated_file_is_named(spec: PipelineSpec, keep: int) -> None:
+    path = spec.folder / spec.base.weights[0]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"base-1\.safetensors"):
+        load_stage(spec, spec.base)
+
+
+def test_missing_file_is_named(spec: PipelineSpec) -> None:
+    (spec.folder / spec.base.weights[0]).unlink()
+    with pytest.raises(CheckpointError, match=r"base-1\.safetensors"):
+        load_stage(spec, spec.base)
+
+
+def test_wrong_shape_and_missing_key_are_named(spec: PipelineSpec) -> None:
+    network = load_stage(spec, spec.base)
+    weights = network.state_dict()
+    weights["out.2.bias"] = torch.zeros(5)
+    del weights["time_embed.0.bias"]
+    save_weights(spec.folder, "base", weights, network.config)
+    with pytest.raises(CheckpointError, match=r"missing: time_embed.0.bias.*out.2.bias \(5,\)"):
+        load_stage(spec, spec.base)
+
+
+def test_foreign_safetensors_are_refused(spec: PipelineSpec) -> None:
+    save_file({"x": torch.zeros(1)}, spec.folder / spec.base.weights[0])
+    with pytest.raises(CheckpointError, match="is not a glide-service"):
+        load_stage(spec, spec.base)
+
+
+def test_shards_of_two_networks_are_refused(spec: PipelineSpec) -> None:
+    mixed = replace(spec.base, weights=spec.stages[0].weights + spec.stages[1].weights)
+    with pytest.raises(CheckpointError, match="shards of 2 networks"):
+        load_stage(spec, mixed)
+
+
+def test_plain_state_dict_loads_without_conversion(spec: PipelineSpec, tmp_path: Path) -> None:
+    """What OpenAI's files are: a state dict with the network's own keys, perhaps in half."""
+    network = load_stage(spec, spec.base)
+    halves = {key: tensor.half() for key, tensor in network.state_dict().items()}
+    torch.save(halves, tmp_path / "base.pt")
+    loaded = load_glide(tmp_path / "base.pt", network.config)
+    for key, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, halves[key].float()), key
+
+
+def test_truncated_and_foreign_state_dicts_are_named(spec: PipelineSpec, tmp_path: Path) -> None:
+    network = load_stage(spec, spec.base)
+    path = tmp_path / "base.pt"
+    torch.save(network.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"base\.pt can't be read"):
+        load_glide(path, network.config)
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_glide(tmp_path / "nowhere.pt", network.config)
+    torch.save(TextUNet(replace(network.config, low_res=True)).state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"base.pt.*input_blocks.0.0.weight"):
+        load_glide(path, network.config)
