@@ -42,14 +42,17 @@ class Hub:
         self._pulse, self._pulse_s = pulse, pulse_s
         self._hints: dict[str, set[Hint]] = defaultdict(set)
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Starts both tasks in the running loop, once."""
-        if not self._tasks:
+        if not self._tasks and not self._closing.is_set():
             self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
 
     async def aclose(self) -> None:
-        """Ends both tasks."""
+        """Ends both tasks, for good."""
+        # Both: the client may swallow a cancellation that comes while it connects.
+        self._closing.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -68,20 +71,24 @@ class Hub:
                 del self._hints[job_id]
 
     async def _beat(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._pulse()
-            await asyncio.sleep(self._pulse_s)
+            await self._pause(self._pulse_s)
 
     async def _listen(self) -> None:
-        while True:
+        while not self._closing.is_set():
             with suppress(RedisError, OSError):
                 await self._receive()
-            await asyncio.sleep(FALLBACK_S / 2)
+            await self._pause(FALLBACK_S / 2)
+
+    async def _pause(self, pause_s: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), pause_s)
 
     async def _receive(self) -> None:
         async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(self._channel)
-            while True:
+            while not self._closing.is_set():
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None:
                     for hint in self._hints.get(message["data"], ()):

@@ -1,0 +1,330 @@
+"""A job's way from submission to its end."""
+
+import asyncio
+
+import pytest
+from redis import Redis
+
+from model.params import SamplerName, SamplingParams, Thresholding, UpsampleParams
+from service.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited
+from service.events import Preview, Progress
+from service.jobs import Job, JobStatus, new_job_id
+from service.queue.leases import RedisLeases
+from service.queue.presence import WorkerPresence
+from service.queue.redis import RedisJobQueue
+from service.settings import QueueSettings
+from tests.service.queue.conftest import WorkerFactory
+from tests.service.queue.making import MODELS, OOM, image, new_job, pause
+
+
+async def test_a_job_passes_from_queued_to_succeeded(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = await queue.submit(new_job(n=2))
+    assert job.status is JobStatus.QUEUED
+    assert job.created_at_ms > 0
+
+    (lease,) = worker.lease(MODELS, 4)
+    assert lease.job.id == job.id
+    assert (lease.job.status, lease.job.attempt) == (JobStatus.RUNNING, 1)
+    assert worker.renew([(job.id, lease.token, 7)]) == {job.id: "ok"}
+    assert worker.image(job.id, lease.token, image(0)) == "ok"
+    assert worker.image(job.id, lease.token, image(1)) == "ok"
+    assert worker.finish(job.id, lease.token) == "ok"
+
+    done = await queue.get(job.id)
+    assert done is not None
+    assert (done.status, done.step) == (JobStatus.SUCCEEDED, done.total_steps)
+    assert done.images == (image(0), image(1))
+    assert done.started_at_ms is not None
+    assert done.finished_at_ms is not None
+    assert done.created_at_ms <= done.started_at_ms <= done.finished_at_ms
+    assert done.expires_at_ms == done.finished_at_ms + 60_000
+
+
+async def test_every_member_of_a_job_survives_storage(queue: RedisJobQueue) -> None:
+    params = SamplingParams(
+        prompt="un café à la crème ☕ %:{}",
+        negative_prompt="rain",
+        model="mine: 2",
+        width=64,
+        height=64,
+        n=3,
+        seed=2**63 - 4,
+        steps="ddim50",
+        sampler=SamplerName.DDIM,
+        guidance_scale=4.5,
+        guidance_interval=(0.1, 0.9),
+        eta=0.3,
+        thresholding=Thresholding.DYNAMIC,
+        dynamic_percentile=0.9,
+        upsample=UpsampleParams(steps=27, sampler=SamplerName.DDPM, temperature=0.98),
+        previews=2,
+    )
+    job = Job(
+        id=new_job_id(),
+        status=JobStatus.QUEUED,
+        params=params,
+        tenant="a:b {c}",
+        output_format="webp",
+        total_steps=200,
+        warnings=("truncated",),
+        unknown_words=("café",),
+        metadata={"k": "v"},
+    )
+    accepted = await queue.submit(job)
+    stored = await queue.get(job.id)
+    assert stored == accepted
+    assert stored is not None
+    assert stored.params == params
+    for name in ("tenant", "output_format", "total_steps", "warnings", "unknown_words", "metadata"):
+        assert getattr(stored, name) == getattr(job, name), name
+    assert await queue.list("a:b {c}") == ([accepted], None)
+
+
+async def test_an_unknown_job_is_none_or_not_found(queue: RedisJobQueue) -> None:
+    unknown = new_job_id()
+    assert await queue.get(unknown) is None
+    assert await queue.cancel(unknown, "why not") is None
+    assert await queue.queue_position(unknown) is None
+    assert await queue.events(unknown) == []
+    with pytest.raises(NotFound):
+        await queue.wait(unknown, 1)
+    with pytest.raises(NotFound):
+        await anext(queue.follow(unknown))
+
+
+async def test_wait_returns_the_final_job_or_the_job_as_it_is(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = await queue.submit(new_job())
+    assert (await queue.wait(job.id, 0)).status is JobStatus.QUEUED
+    waiting = asyncio.create_task(queue.wait(job.id, 60))
+    (lease,) = worker.lease(MODELS, 1)
+    worker.finish(job.id, lease.token)
+    assert (await waiting).status is JobStatus.SUCCEEDED
+
+
+async def test_a_failure_without_retry_is_final(queue: RedisJobQueue, worker: RedisLeases) -> None:
+    job = await queue.submit(new_job())
+    (lease,) = worker.lease(MODELS, 1)
+    assert worker.fail(job.id, lease.token, OOM, None) == "ok"
+    assert worker.fail(job.id, lease.token, OOM, None) == "ok"
+    failed = await queue.get(job.id)
+    assert failed is not None
+    assert (failed.status, failed.failure) == (JobStatus.FAILED, OOM)
+
+
+async def test_a_retried_job_waits_for_its_delay_and_fails_at_the_last_attempt(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    job = await queue.submit(new_job())
+    for attempt in (1, 2, 3):
+        (lease,) = worker.lease(MODELS, 1)
+        assert lease.job.attempt == attempt
+        assert worker.fail(job.id, lease.token, OOM, 1000.0) == "ok"
+        assert worker.lease(MODELS, 1) == []
+        now = await queue.get(job.id)
+        assert now is not None
+        assert now.status is (JobStatus.QUEUED if attempt < 3 else JobStatus.FAILED)
+        redis.zadd(f"{redis_prefix}delayed", {job.id: 1}, xx=True)  # the delay is over
+    assert now.failure == OOM
+    reasons = [event.reason for _, event in await queue.events(job.id) if event.name == "queued"]
+    assert reasons == [None, OOM.code, OOM.code]
+
+
+async def test_a_released_job_is_next_again_and_is_charged_nothing(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    first, second = await queue.submit(new_job()), await queue.submit(new_job())
+    for _ in range(5):  # more often than a job may fail
+        (lease,) = worker.lease(MODELS, 1)
+        assert lease.job.id == first.id
+        assert worker.release(first.id, lease.token) == "ok"
+        assert worker.release(first.id, lease.token) == "ok"
+    assert [lease.job.id for lease in worker.lease(MODELS, 2)] == [first.id, second.id]
+
+
+async def test_cancel_ends_a_queued_job_at_once(queue: RedisJobQueue, worker: RedisLeases) -> None:
+    job = await queue.submit(new_job())
+    canceled = await queue.cancel(job.id, "changed my mind")
+    assert canceled is not None
+    assert canceled.status is JobStatus.CANCELED
+    assert canceled.cancel_reason == "changed my mind"
+    assert worker.lease(MODELS, 1) == []
+
+
+async def test_cancel_ends_a_job_that_waits_for_its_retry(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    job = await queue.submit(new_job())
+    (lease,) = worker.lease(MODELS, 1)
+    worker.fail(job.id, lease.token, OOM, 1000.0)
+    canceled = await queue.cancel(job.id, "no more")
+    assert canceled is not None
+    assert canceled.status is JobStatus.CANCELED
+    assert not redis.exists(f"{redis_prefix}delayed")
+    assert worker.lease(MODELS, 1) == []
+
+
+@pytest.mark.parametrize("ending", ["release", "finish", "fail"])
+async def test_the_owner_of_a_running_job_hears_of_its_cancellation(
+    queue: RedisJobQueue, worker: RedisLeases, ending: str
+) -> None:
+    job = await queue.submit(new_job())
+    (lease,) = worker.lease(MODELS, 1)
+    asked = await queue.cancel(job.id, "first reason")
+    await queue.cancel(job.id, "second reason")
+    assert asked is not None
+    assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
+    assert asked.cancel_reason is None
+    assert worker.renew([(job.id, lease.token, 1)]) == {job.id: "cancel"}
+    end = {
+        "release": lambda: worker.release(job.id, lease.token),
+        "finish": lambda: worker.finish(job.id, lease.token),
+        "fail": lambda: worker.fail(job.id, lease.token, OOM, 0.0),
+    }[ending]
+    assert end() == "canceled"
+    assert end() == "canceled"
+    canceled = await queue.get(job.id)
+    assert canceled is not None
+    assert (canceled.status, canceled.cancel_reason) == (JobStatus.CANCELED, "first reason")
+
+
+async def test_cancel_leaves_a_final_job_as_it_is(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = await queue.submit(new_job())
+    (lease,) = worker.lease(MODELS, 1)
+    worker.finish(job.id, lease.token)
+    done = await queue.get(job.id)
+    assert await queue.cancel(job.id, "too late") == done
+    assert done is not None
+    assert done.status is JobStatus.SUCCEEDED
+
+
+async def test_the_queue_and_each_tenant_have_a_bound(redis_url: str, redis_prefix: str) -> None:
+    settings = QueueSettings(max_queued=3, max_queued_per_tenant=2)
+    queue = RedisJobQueue(redis_url, prefix=redis_prefix, settings=settings)
+    first = await queue.submit(new_job(tenant="a"))
+    await queue.submit(new_job(tenant="a"))
+    with pytest.raises(RateLimited) as limited:
+        await queue.submit(new_job(tenant="a"))
+    await queue.submit(new_job(tenant="b"))
+    with pytest.raises(QueueFull) as full:
+        await queue.submit(new_job(tenant="c"))
+    assert limited.value.retry_after_s
+    assert full.value.retry_after_s
+    await queue.cancel(first.id, "make room")
+    await queue.submit(new_job(tenant="c"))
+    await queue.aclose()
+
+
+async def test_an_idempotency_key_stands_for_its_first_request(queue: RedisJobQueue) -> None:
+    first = await queue.submit(new_job(), idempotency_key="k 1")
+    assert await queue.submit(new_job(), idempotency_key="k 1") == first
+    with pytest.raises(Conflict):
+        await queue.submit(new_job(seed=5), idempotency_key="k 1")
+    others = [
+        await queue.submit(new_job(tenant="other"), idempotency_key="k 1"),
+        await queue.submit(new_job(), idempotency_key="k 2"),
+    ]
+    assert len({first.id, *(job.id for job in others)}) == 3
+    same_body = await queue.submit(new_job(seed=1), idempotency_key="k 3", body_hash="b")
+    assert await queue.submit(new_job(seed=2), idempotency_key="k 3", body_hash="b") == same_body
+
+
+async def test_one_idempotency_key_at_once_makes_one_job(queue: RedisJobQueue) -> None:
+    jobs = await asyncio.gather(
+        *(queue.submit(new_job(), idempotency_key="storm") for _ in range(50))
+    )
+    assert len({job.id for job in jobs}) == 1
+
+
+async def test_a_job_submitted_twice_is_queued_once(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = new_job()
+    assert await queue.submit(job) == await queue.submit(job)
+    assert len(worker.lease(MODELS, 9)) == 1
+
+
+async def test_list_pages_through_a_tenants_jobs_newest_first(queue: RedisJobQueue) -> None:
+    jobs = [await queue.submit(new_job()) for _ in range(7)]
+    await queue.submit(new_job(tenant="other"))
+    by_id = sorted(jobs, key=lambda job: job.id, reverse=True)
+    pages, cursor = [], None
+    while True:
+        page, cursor = await queue.list("default", cursor=cursor, limit=3)
+        pages.append(page)
+        if cursor is None:
+            break
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [job for page in pages for job in page] == by_id
+
+    await queue.cancel(by_id[1].id, "x")
+    await queue.cancel(by_id[5].id, "x")
+    canceled, cursor = await queue.list("default", status=JobStatus.CANCELED, limit=2)
+    assert [job.id for job in canceled] == [by_id[1].id, by_id[5].id]
+    assert cursor is None
+    with pytest.raises(InvalidRequest):
+        await queue.list("default", cursor="[nonsense")
+
+
+async def test_a_worker_takes_what_fits_and_at_most_one_job_more(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    jobs = [await queue.submit(new_job(n=n)) for n in (2, 3, 4)]
+    assert [lease.job.id for lease in worker.lease(MODELS, 3)] == [jobs[0].id, jobs[1].id]
+    assert worker.lease(MODELS, 0) == []
+    assert [lease.job.id for lease in worker.lease(MODELS, 1)] == [jobs[2].id]
+
+
+async def test_a_worker_gets_jobs_of_its_models_only_and_of_each_in_turn(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    for model in ("a", "a", "a", "b", "b", "b", "other"):
+        await queue.submit(new_job(model=model))
+    taken = [lease.job.params.model for lease in worker.lease(("a", "b"), 4)]
+    assert sorted(taken) == ["a", "a", "b", "b"]
+    assert len(worker.lease(("a", "b"), 9)) == 2
+
+
+async def test_a_waiting_worker_wakes_for_its_model(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    assert worker.wait(MODELS, 0.01) is False
+    await queue.submit(new_job(model="other"))
+    assert worker.wait(MODELS, 0.01) is False
+    waiting = asyncio.create_task(asyncio.to_thread(worker.wait, MODELS, 2.0))
+    await queue.submit(new_job())
+    assert await waiting is True
+
+
+async def test_live_workers_are_listed_until_they_fall_silent(
+    queue: RedisJobQueue, new_worker: WorkerFactory, brief: QueueSettings
+) -> None:
+    lasting, passing = new_worker("w:1"), new_worker("w:2", brief)
+    passing.announce(WorkerPresence(id="w:2", models=("b",)))
+    lasting.announce(WorkerPresence(id="w:1", models=("a", "b"), device="cuda:0", max_batch=8))
+    while len(workers := await queue.workers()) > 1:
+        await pause()
+    assert (workers[0].id, workers[0].models, workers[0].max_batch) == ("w:1", ("a", "b"), 8)
+    assert workers[0].seen_ms > 0
+    lasting.abandon("w:1")
+    assert await queue.workers() == []
+
+
+async def test_progress_and_previews_never_go_back(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = await queue.submit(new_job())
+    (lease,) = worker.lease(MODELS, 1)
+    for step in (4, 4, 2, 9):
+        worker.renew([(job.id, lease.token, step)])
+    worker.event(job.id, lease.token, Progress(6, 20))
+    for step in (4, 4, 2, 9):
+        worker.event(job.id, lease.token, Preview(0, step, "png"))
+    events = [event for _, event in await queue.events(job.id)]
+    assert [e.step for e in events if isinstance(e, Progress)] == [4, 9]
+    assert [e.step for e in events if isinstance(e, Preview)] == [4, 9]
