@@ -72,6 +72,7 @@ class LocalService:
         self._clock = clock
         self._resources = contextlib.ExitStack()
         self._socket: socket.socket | None = None
+        self._redis: EmbeddedRedis | None = None
         self._parts: dict[str, _Part] = {}
         self._restarts: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
@@ -116,11 +117,9 @@ class LocalService:
         settings = self._asked
         self._socket = self._resources.enter_context(bind(settings.api.host, settings.api.port))
         if settings.redis.url is None:
-            redis = self._resources.enter_context(EmbeddedRedis(settings.data))
-            url = redis.url
-            settings = settings.model_copy(
-                update={"redis": settings.redis.model_copy(update={"url": url})}
-            )
+            self._redis = self._resources.enter_context(EmbeddedRedis(settings.data))
+            redis = settings.redis.model_copy(update={"url": self._redis.url})
+            settings = settings.model_copy(update={"redis": redis})
         self._settings = settings
         self._http = self._resources.enter_context(httpx.Client(timeout=2.0, trust_env=False))
         require_redis(settings)
@@ -155,7 +154,11 @@ class LocalService:
 
         Raises:
             StartFailed: a part gave up before the service was ever ready.
+            ServiceError: the embedded Redis died and can't be started again.
         """
+        if self._redis is not None and not self._redis.is_alive:
+            logger.error("part died", extra={"part": "redis"})
+            self._redis.start()  # at the same address, with its data
         for part in list(self._parts.values()):
             status = part.process.poll()
             if status is not None:

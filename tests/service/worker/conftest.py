@@ -1,8 +1,4 @@
-import subprocess
-import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +6,6 @@ import pytest_asyncio
 
 from model.catalog import PipelineSpec
 from service.engine.runner import ModelRunner
-from service.local import environment
 from service.queue.embedded import EmbeddedRedis
 from service.queue.redis import RedisJobQueue
 from service.settings import (
@@ -23,10 +18,7 @@ from service.settings import (
     WorkerSettings,
 )
 from service.wiring import build_queue
-from service.worker.main import build_worker
 from tests.tiny_pipeline import write_tiny_pipeline
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -62,38 +54,3 @@ async def queue(settings: Settings) -> AsyncIterator[RedisJobQueue]:
     queue = build_queue(settings)
     yield queue
     await queue.aclose()
-
-
-@contextmanager
-def worker_thread(settings: Settings, runner: ModelRunner, name: str = "thread") -> Iterator[None]:
-    """The real worker in a thread of this process, drained at the end."""
-    worker = build_worker(settings, name, runner)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        worker.stop()
-        thread.join()
-
-
-@contextmanager
-def worker_process(settings: Settings, name: str) -> Iterator["subprocess.Popen[str]"]:
-    """The real worker in a process of its own, killed at the end if it still lives."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli.main", "worker", "--id", name],
-        cwd=ROOT,
-        env={**environment(settings), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,  # and not a file, since one test limits the size of files
-        text=True,
-    )
-    assert process.stderr is not None
-    drain = threading.Thread(target=process.stderr.read)
-    drain.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        drain.join()
-        process.stderr.close()

@@ -1,6 +1,7 @@
 import asyncio
 import io
 import logging
+import os
 import resource
 import signal
 import sys
@@ -22,7 +23,7 @@ from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.filesystem import FilesystemStore
 from service.wiring import build_leases
-from tests.service.worker.conftest import worker_process, worker_thread
+from tests.service.worker.live_worker import worker_process, worker_thread
 
 SMALL = SamplingParams(prompt="a red apple", model="tiny", width=64, height=64, steps=4, seed=1)
 LONG = replace(SMALL, steps=400, sampler=SamplerName.DDPM)
@@ -172,10 +173,14 @@ async def test_the_device_goes_on_while_redis_is_away_and_delivers_later(
     runner: ModelRunner,
     new_job: Callable[[SamplingParams], Job],
 ) -> None:
+    async def dead() -> bool:
+        return not redis.is_alive
+
     job = await queue.submit(new_job(LONG))
     with worker_thread(settings, runner):
         await _until(queue, job.id, lambda job: job.step > 0)
-        redis.stop()
+        os.kill(redis.pid, signal.SIGKILL)
+        await _eventually(dead)
         await asyncio.sleep(1)
         redis.start()
         done = await _until(queue, job.id, lambda job: job.status.is_final)
