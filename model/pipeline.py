@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from model.catalog import PipelineSpec, StageSpec
 from model.checkpoints.native import load_stage
 from model.conditioning import Conditioning
+from model.diffusion.prediction import Parameterization
 from model.diffusion.schedule import noise_schedule
 from model.errors import ModelError, UnsupportedSampling
 from model.networks.text_unet import TextUNet
 from model.params import SamplerName, SamplingParams
 from model.sampling.noise import INITIAL, noise
 from model.sampling.plan import SamplingPlan, build_plan
-from model.sampling.step import Parameterization
 from model.sampling.trajectory import Trajectory
 from model.text.tokenizer import CaptionTokenizer, load_tokenizer
 
