@@ -18,7 +18,7 @@ from tests.tiny_pipeline import write_tiny_pipeline
 SMALL = SamplingParams(prompt="a red apple", model="tiny", width=16, height=16, steps=4, seed=1)
 LARGE = replace(SMALL, width=64, height=64)
 MIXED = {
-    "a": replace(SMALL, sampler=SamplerName.DDPM, steps=9, guidance_scale=5.0),
+    "a": replace(SMALL, sampler=SamplerName.DDPM, steps=9, guidance_scale=2.0),
     "b": replace(SMALL, sampler=SamplerName.DDIM, steps="ddim5", eta=0.7, seed=2),
     "c": replace(SMALL, prompt="", steps=1, seed=3),
     "d": replace(LARGE, prompt="a big dog on the grass", steps=6, seed=4),
