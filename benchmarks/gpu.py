@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -72,12 +73,7 @@ def run(minutes: float, workers: int, suffix: str) -> None:
     note = FOLDER / "done.json"
     done: dict[str, float] = json.loads(note.read_text()) if note.exists() else {}
     works: list[tuple[str, Callable[[], None]]] = [
-        (
-            preset,
-            lambda name=preset + suffix, part=share: train_stage(
-                name, part * minutes * 60, workers
-            ),
-        )
+        (preset, partial(train_stage, preset + suffix, share * minutes * 60, workers))
         for preset, share in SHARES.items()
     ]
     works += [("sheet", draw_sheet), ("serving", time_engine)]

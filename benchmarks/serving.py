@@ -73,7 +73,9 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
     engine = Engine(ModelRunner.load([spec], device, "float32"), max_batch=8)
     requests = jobs(model)
     run(engine, requests[:1])  # the first calls choose kernels
-    together, alone, rows = [], [], []
+    together: list[float] = []
+    alone: list[float] = []
+    rows: list[int] = []
     for _ in range(pairs):
         seconds, rows = run(engine, requests)
         together.append(seconds)

@@ -115,8 +115,8 @@ def _upsample(body: UpsampleCreate, spec: PipelineSpec, width: int) -> UpsampleP
 
 def _respacing_violations(spec: PipelineSpec, params: SamplingParams) -> list[Violation]:
     asked: dict[str, tuple[int | str, StageSpec]] = {"steps": (params.steps, spec.base)}
-    if len(spec.stages) > 1:
-        asked["upsample/steps"] = (_given(params.upsample.steps, 1), spec.stages[1])
+    if len(spec.stages) > 1 and params.upsample.steps is not None:
+        asked["upsample/steps"] = (params.upsample.steps, spec.stages[1])
     found = (_respacing_violation(name, *each) for name, each in asked.items())
     return [violation for violation in found if violation]
 

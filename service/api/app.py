@@ -1,6 +1,10 @@
 """The HTTP application, put together. Never loads torch."""
 
+import asyncio
+import contextlib
 import functools
+import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,9 +17,16 @@ from service.api import problems
 from service.api.dependencies import Services
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.routes import events, health, images, jobs, models
+from service.errors import Unavailable
 from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.protocol import ImageStore
+
+SWEEP_EVERY_S = 3600.0
+SWEEP_MARGIN_S = 86_400.0
+"""An image is older than its job's end, from which the retention counts: by at most a day."""
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -55,9 +66,31 @@ def create_app(
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
     services: Services = app.state.services
+    sweeping = asyncio.create_task(_sweep(services))
+    yield
+    sweeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sweeping
     await services.queue.aclose()
+
+
+async def _sweep(services: Services) -> None:
+    """Deletes the images of expired jobs now and then; any API process may, and all do."""
+    retention_s = services.settings.queue.retention_s
+    while True:
+        now_s = time.time()
+        try:
+            deleted = await asyncio.to_thread(
+                services.store.sweep,
+                incoming_before_s=now_s - SWEEP_EVERY_S,
+                images_before_s=now_s - retention_s - SWEEP_MARGIN_S,
+            )
+        except Unavailable as error:
+            logger.warning("can't sweep", extra={"reason": error.detail})
+        else:
+            logger.debug("swept", extra={"files": deleted})
+        await asyncio.sleep(SWEEP_EVERY_S)
 
 
 def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:

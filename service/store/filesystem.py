@@ -61,18 +61,7 @@ class FilesystemStore:
                     break
 
     def sweep(self, *, incoming_before_s: float, images_before_s: float | None = None) -> int:
-        """Deletes what crashes and expired jobs left behind.
-
-        Args:
-            incoming_before_s: Unix time; unfinished files last written before it go.
-            images_before_s: Unix time; images written before it go; None keeps every image.
-
-        Returns:
-            The number of deleted files.
-
-        Raises:
-            Unavailable: the folder can't be read or written.
-        """
+        """See `ImageStore.sweep`."""
         with _os_errors("the image store can't be swept"):
             deleted = sum(
                 _delete_if_older(path, incoming_before_s) for path in self._incoming.glob("*")

@@ -30,3 +30,17 @@ class ImageStore(Protocol):
             Unavailable: the store can't be reached.
             ValueError: the key has another form.
         """
+
+    def sweep(self, *, incoming_before_s: float, images_before_s: float | None = None) -> int:
+        """Deletes what crashes and expired jobs left behind.
+
+        Args:
+            incoming_before_s: Unix time; unfinished writes last touched before it go.
+            images_before_s: Unix time; images written before it go; None keeps every image.
+
+        Returns:
+            The number of deleted files.
+
+        Raises:
+            Unavailable: the store can't be reached.
+        """

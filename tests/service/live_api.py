@@ -15,8 +15,9 @@ from fastapi import FastAPI
 from service.api.app import create_app
 from service.jobs import ImageRecord
 from service.queue.leases import Lease, RedisLeases
+from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
-from service.settings import ApiSettings, QueueSettings, RedisSettings, Settings
+from service.settings import ApiSettings, RedisSettings, Settings
 from service.store.filesystem import FilesystemStore
 from tests.service.tiny_spec import tiny_spec, tiny_tokenizer
 
@@ -43,7 +44,13 @@ class Worker:
 
     def __init__(self, api: LiveApi, worker_id: str = "worker-1") -> None:
         self._store = api.store
-        self.leases = RedisLeases(api.settings.redis, api.settings.queue, worker_id)
+        redis = api.settings.redis
+        self._id = worker_id
+        self.leases = RedisLeases(redis.url or "", worker=worker_id, prefix=redis.prefix)
+
+    def announce(self) -> None:
+        """Says that it lives and serves the model `tiny`."""
+        self.leases.announce(WorkerPresence(id=self._id, models=("tiny",)))
 
     def take(self) -> Lease:
         """Leases the one job that waits."""
@@ -75,9 +82,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def live_api(redis_url: str, folder: Path, **api: float) -> Iterator[LiveApi]:
-    """Runs the API over the Redis at `redis_url` until the block ends."""
-    settings = settings_for(redis_url, **api)
+def live_api(redis: RedisSettings, folder: Path, **api: float) -> Iterator[LiveApi]:
+    """Runs the API over the given Redis until the block ends."""
+    settings = Settings(redis=redis, api=ApiSettings.model_validate(api))
     with (
         serving(tiny_app(settings, folder)) as url,
         httpx.Client(base_url=url, timeout=30) as http,
@@ -85,21 +92,12 @@ def live_api(redis_url: str, folder: Path, **api: float) -> Iterator[LiveApi]:
         yield LiveApi(url, http, settings, FilesystemStore(folder / "images"))
 
 
-def settings_for(redis_url: str, **api: float) -> Settings:
-    """Settings with the queue at `redis_url`."""
-    return Settings(
-        redis=RedisSettings(url=redis_url),
-        queue=QueueSettings(),
-        api=ApiSettings.model_validate(api),
-    )
-
-
 def tiny_app(settings: Settings, folder: Path) -> FastAPI:
     """The application with the one model `tiny`, images below `folder`."""
     spec = tiny_spec(folder)
     return create_app(
         settings,
-        RedisJobQueue(settings.redis, settings.queue),
+        RedisJobQueue(settings.redis.url or "", prefix=settings.redis.prefix),
         FilesystemStore(folder / "images"),
         {spec.name: spec},
         {spec.name: tiny_tokenizer(spec)},

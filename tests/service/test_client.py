@@ -10,15 +10,21 @@ import pytest
 
 from service.client import ApiError, GlideClient
 from service.errors import Unavailable
-from tests.service.live_api import LiveApi, Worker, live_api, serving, settings_for, tiny_app
+from service.settings import RedisSettings, Settings
+from tests.service.live_api import LiveApi, Worker, live_api, serving, tiny_app
 
 Answer = tuple[int, dict[str, str], bytes]
 EVENTS = {"content-type": "text/event-stream"}
 
 
 @pytest.fixture
-def api(redis_url: str, tmp_path: Path) -> Iterator[LiveApi]:
-    with live_api(redis_url, tmp_path, max_wait_s=5) as api:
+def redis(redis_url: str, redis_prefix: str) -> RedisSettings:
+    return RedisSettings(url=redis_url, prefix=redis_prefix)
+
+
+@pytest.fixture
+def api(redis: RedisSettings, tmp_path: Path) -> Iterator[LiveApi]:
+    with live_api(redis, tmp_path, max_wait_s=5) as api:
         yield api
 
 
@@ -116,12 +122,12 @@ def test_a_refusal_carries_the_problem(client: GlideClient) -> None:
         assert raised.value.problem["code"] == "not_found"
 
 
-def test_a_server_that_starts_late_is_waited_for(redis_url: str, tmp_path: Path) -> None:
+def test_a_server_that_starts_late_is_waited_for(redis: RedisSettings, tmp_path: Path) -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
 
         def start(_: float) -> None:
-            stack.enter_context(serving(tiny_app(settings_for(redis_url), tmp_path), port))
+            stack.enter_context(serving(tiny_app(Settings(redis=redis), tmp_path), port))
 
         client = stack.enter_context(GlideClient(f"http://127.0.0.1:{port}", sleep=start))
         assert client.submit({"prompt": ""})["status"] == "queued"

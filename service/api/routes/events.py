@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
@@ -20,8 +20,10 @@ from service.queue.redis import RedisJobQueue
 
 router = APIRouter(prefix="/v1/jobs", tags=["events"])
 
+_Followed = AsyncGenerator[tuple[str, Event], None]
+
 _END = "end"
-_EVENT_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
+_EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
 _RECONNECT_AFTER_MS = 2000
 _RETRY_S = 1.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -79,10 +81,11 @@ async def _blocks(
     yield format_sse_event(retry=_RECONNECT_AFTER_MS)
     while True:
         try:
-            async for event_id, event in queue.follow(job_id, after):
-                after = event_id
-                data = json.dumps(_data(job_id, event))
-                yield format_sse_event(event=event.name, data_str=data, id=event_id)
+            async with contextlib.aclosing(cast(_Followed, queue.follow(job_id, after))) as events:
+                async for event_id, event in events:
+                    after = event_id
+                    data = json.dumps(_data(job_id, event))
+                    yield format_sse_event(event=event.name, data_str=data, id=event_id)
             job = await queue.get(job_id)
         except Unavailable:
             await asyncio.sleep(_RETRY_S)

@@ -13,7 +13,7 @@ from service.api.dependencies import JobDep, Services, ServicesDep, TenantDep, r
 from service.api.entity_tags import entity_tag, is_held
 from service.api.problems import declared
 from service.api.schemas import JobCreate, JobList, JobView, job_path, job_view
-from service.errors import NotFound, Unavailable
+from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus, new_job_id
 from service.telemetry.logging import bound
 
@@ -84,7 +84,12 @@ async def list_jobs(
     status: JobStatus | None = None,
 ) -> JobList:
     """Jobs, newest first."""
-    jobs, next_cursor = await services.queue.list(tenant, cursor=cursor, limit=limit, status=status)
+    try:
+        jobs, next_cursor = await services.queue.list(
+            tenant, cursor=cursor, limit=limit, status=status
+        )
+    except InvalidRequest as error:
+        raise InvalidRequest.of([FieldError("/query/cursor", error.detail)]) from error
     return JobList(
         data=await _views(jobs, services),
         has_more=next_cursor is not None,

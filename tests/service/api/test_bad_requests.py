@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import StreamingResponse
 
 from service.api.schemas import JobCreate
-from service.settings import LogSettings
+from service.settings import LogSettings, RedisSettings, Settings
 from service.telemetry.logging import configure_logging
-from tests.service.live_api import LiveApi, serving, settings_for, tiny_app
+from tests.service.live_api import LiveApi, serving, tiny_app
 
 JSON = {"content-type": "application/json"}
 MEMBERS = {"type", "title", "status", "detail", "code", "errors", "request_id"}
@@ -83,21 +83,21 @@ def pointers(problem: dict[str, Any]) -> list[str]:
         ('{"prompt": "", "metadata": []}', "/metadata"),
     ],
 )
-def test_a_bad_field_is_named(api: LiveApi, body: str, pointer: str) -> None:
-    response = api.http.post("/v1/jobs", content=body, headers=JSON)
+def test_a_bad_field_is_named(shared_api: LiveApi, body: str, pointer: str) -> None:
+    response = shared_api.http.post("/v1/jobs", content=body, headers=JSON)
     assert pointers(assert_problem(response, 422, "invalid_request")) == [pointer]
 
 
-def test_every_bad_field_is_named_at_once(api: LiveApi) -> None:
+def test_every_bad_field_is_named_at_once(shared_api: LiveApi) -> None:
     body = {"prompt": 1, "n": "2", "extra": 0}
-    problem = assert_problem(api.http.post("/v1/jobs", json=body), 422, "invalid_request")
+    problem = assert_problem(shared_api.http.post("/v1/jobs", json=body), 422, "invalid_request")
     assert set(pointers(problem)) == {"/prompt", "/n", "/extra"}
 
 
-def test_too_long_a_caption_is_refused(api: LiveApi) -> None:
-    response = api.http.post("/v1/jobs", json={"prompt": "é" * 32_001})
+def test_too_long_a_caption_is_refused(shared_api: LiveApi) -> None:
+    response = shared_api.http.post("/v1/jobs", json={"prompt": "é" * 32_001})
     assert pointers(assert_problem(response, 422, "invalid_request")) == ["/prompt"]
-    job = api.http.post("/v1/jobs", json={"prompt": "é " * 16_000}).json()
+    job = shared_api.http.post("/v1/jobs", json={"prompt": "é " * 16_000}).json()
     assert "ignored" in job["warnings"][0]
 
 
@@ -105,8 +105,10 @@ def test_too_long_a_caption_is_refused(api: LiveApi) -> None:
     "body",
     [b"{", b"{'prompt': 1}", b"\xff\xfe\x00", b'{"prompt": "\xff"}', b"[" * 100_000, b"1" * 5000],
 )
-def test_malformed_json_is_refused(api: LiveApi, body: bytes) -> None:
-    assert_problem(api.http.post("/v1/jobs", content=body, headers=JSON), 400, "malformed_json")
+def test_malformed_json_is_refused(shared_api: LiveApi, body: bytes) -> None:
+    assert_problem(
+        shared_api.http.post("/v1/jobs", content=body, headers=JSON), 400, "malformed_json"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,25 +121,25 @@ def test_malformed_json_is_refused(api: LiveApi, body: bytes) -> None:
         {"content-type": "multipart/form-data; boundary=x"},
     ],
 )
-def test_another_content_type_is_refused(api: LiveApi, headers: dict[str, str]) -> None:
-    response = api.http.post("/v1/jobs", content=b'{"prompt": ""}', headers=headers)
+def test_another_content_type_is_refused(shared_api: LiveApi, headers: dict[str, str]) -> None:
+    response = shared_api.http.post("/v1/jobs", content=b'{"prompt": ""}', headers=headers)
     assert_problem(response, 415, "unsupported_media_type")
 
 
-def test_json_by_another_name_is_json(api: LiveApi) -> None:
+def test_json_by_another_name_is_json(shared_api: LiveApi) -> None:
     for kind in ("application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"):
         headers = {"content-type": kind}
-        response = api.http.post("/v1/jobs", content=b'{"prompt": ""}', headers=headers)
+        response = shared_api.http.post("/v1/jobs", content=b'{"prompt": ""}', headers=headers)
         assert response.status_code == 202
 
 
-def test_too_large_a_body_is_refused_declared_or_not(api: LiveApi) -> None:
+def test_too_large_a_body_is_refused_declared_or_not(shared_api: LiveApi) -> None:
     def unannounced() -> Iterator[bytes]:
         for _ in range(40):
             yield b" " * 50_000
 
     for body in (b" " * 2_000_000, unannounced()):
-        response = api.http.post("/v1/jobs", content=body, headers=JSON)
+        response = shared_api.http.post("/v1/jobs", content=body, headers=JSON)
         assert_problem(response, 413, "body_too_large")
 
 
@@ -157,13 +159,13 @@ def test_too_large_a_body_is_refused_declared_or_not(api: LiveApi) -> None:
         "/v1/jobs/*",
     ],
 )
-def test_what_is_not_there_is_not_found(api: LiveApi, path: str) -> None:
-    assert_problem(api.http.get(path), 404, "not_found")
+def test_what_is_not_there_is_not_found(shared_api: LiveApi, path: str) -> None:
+    assert_problem(shared_api.http.get(path), 404, "not_found")
 
 
-def test_cancelling_an_unknown_job_is_not_found(api: LiveApi) -> None:
+def test_cancelling_an_unknown_job_is_not_found(shared_api: LiveApi) -> None:
     path = "/v1/jobs/job_01m83t1gp9njq9884t5h7g211x/cancel"
-    assert_problem(api.http.post(path), 404, "not_found")
+    assert_problem(shared_api.http.post(path), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -176,9 +178,9 @@ def test_cancelling_an_unknown_job_is_not_found(api: LiveApi) -> None:
     ],
 )
 def test_another_method_is_answered_with_the_allowed_ones(
-    api: LiveApi, method: str, path: str, allow: str
+    shared_api: LiveApi, method: str, path: str, allow: str
 ) -> None:
-    response = api.http.request(method, path)
+    response = shared_api.http.request(method, path)
     assert_problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == allow
 
@@ -195,34 +197,34 @@ def test_another_method_is_answered_with_the_allowed_ones(
         ("/v1/jobs?cursor=" + "x" * 300, "/query/cursor"),
     ],
 )
-def test_a_bad_query_is_refused(api: LiveApi, path: str, pointer: str) -> None:
-    problem = assert_problem(api.http.get(path), 422, "invalid_request")
+def test_a_bad_query_is_refused(shared_api: LiveApi, path: str, pointer: str) -> None:
+    problem = assert_problem(shared_api.http.get(path), 422, "invalid_request")
     assert pointers(problem) == [pointer]
 
 
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1", "soon", ""])
-def test_a_bad_wait_is_refused(api: LiveApi, wait: str) -> None:
-    response = api.http.get(f"/v1/jobs/{api.submit()}", params={"wait": wait})
+def test_a_bad_wait_is_refused(shared_api: LiveApi, wait: str) -> None:
+    response = shared_api.http.get(f"/v1/jobs/{shared_api.submit()}", params={"wait": wait})
     assert pointers(assert_problem(response, 422, "invalid_request")) == ["/query/wait"]
 
 
-def test_a_request_id_is_echoed_or_made(api: LiveApi) -> None:
-    echoed = api.http.get("/nothing", headers={"x-request-id": "my-id.1"})
+def test_a_request_id_is_echoed_or_made(shared_api: LiveApi) -> None:
+    echoed = shared_api.http.get("/nothing", headers={"x-request-id": "my-id.1"})
     assert echoed.headers["x-request-id"] == echoed.json()["request_id"] == "my-id.1"
-    made = {api.http.get("/healthz").headers["x-request-id"] for _ in range(2)}
+    made = {shared_api.http.get("/healthz").headers["x-request-id"] for _ in range(2)}
     assert len(made) == 2
-    forged = api.http.get("/healthz", headers={"x-request-id": 'x" forged="1'})
+    forged = shared_api.http.get("/healthz", headers={"x-request-id": 'x" forged="1'})
     assert "forged" not in forged.headers["x-request-id"]
 
 
-def test_a_caption_is_not_logged_above_debug(api: LiveApi) -> None:
+def test_a_caption_is_not_logged_above_debug(shared_api: LiveApi) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     configure_logging(LogSettings(format="json"), stream)
     try:
-        job_id = api.submit(prompt="a secret giraffe")
-        api.http.post("/v1/jobs", json={"prompt": "a secret giraffe", "n": "x"})
+        job_id = shared_api.submit(prompt="a secret giraffe")
+        shared_api.http.post("/v1/jobs", json={"prompt": "a secret giraffe", "n": "x"})
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -251,12 +253,10 @@ BODIES = st.dictionaries(
 ).map(lambda members: {"prompt": "a red apple", **members})
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(body=BODIES)
-def test_no_body_breaks_the_service(api: LiveApi, body: dict[str, Any]) -> None:
-    response = api.http.post("/v1/jobs", content=json.dumps(body), headers=JSON)
+def test_no_body_breaks_the_service(shared_api: LiveApi, body: dict[str, Any]) -> None:
+    response = shared_api.http.post("/v1/jobs", content=json.dumps(body), headers=JSON)
     if response.status_code == 202:
         shown = response.json()["input"]
         given = {name: value for name, value in body.items() if value is not None}
@@ -266,9 +266,7 @@ def test_no_body_breaks_the_service(api: LiveApi, body: dict[str, Any]) -> None:
         assert_problem(response, 422, "invalid_request")
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(
     path=st.sampled_from(
         ["/v1/jobs", "/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/jobs/{}/images/{}"]
@@ -281,14 +279,17 @@ def test_no_body_breaks_the_service(api: LiveApi, body: dict[str, Any]) -> None:
     ),
 )
 def test_no_address_breaks_the_service(
-    api: LiveApi, path: str, parts: tuple[str, str], query: dict[str, str]
+    shared_api: LiveApi, path: str, parts: tuple[str, str], query: dict[str, str]
 ) -> None:
     address = path.format(*(quote(part, safe="") for part in parts))
-    assert api.http.get(address, params=query).status_code in (200, 404, 422)
+    assert shared_api.http.get(address, params=query).status_code in (200, 404, 422)
 
 
-def test_a_bug_is_answered_without_a_traceback(redis_url: str, tmp_path: Path) -> None:
-    app = tiny_app(settings_for(redis_url), tmp_path)
+def test_a_bug_is_answered_without_a_traceback(
+    redis_url: str, redis_prefix: str, tmp_path: Path
+) -> None:
+    redis = RedisSettings(url=redis_url, prefix=redis_prefix)
+    app = tiny_app(Settings(redis=redis), tmp_path)
 
     async def bug() -> None:
         raise ZeroDivisionError("a secret of the code")

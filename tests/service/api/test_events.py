@@ -52,7 +52,7 @@ def test_a_finished_job_is_told_from_its_start_to_the_end(api: LiveApi, worker: 
     found = events(api, job_id)
     data = [json.loads(block["data"]) for block in found]
     assert names(found)[:2] == ["queued", "started"]
-    assert names(found)[-3:] == ["image", "succeeded", "end"]
+    assert names(found)[-2:] == ["succeeded", "end"]
     assert all(each["job_id"] == job_id for each in data)
     assert [each["type"] for each in data] == names(found)
     progress = [each for each in data if each["type"] == "progress"]
@@ -124,7 +124,7 @@ def test_after_the_end_a_reconnection_is_turned_away(api: LiveApi) -> None:
     assert (again.status_code, again.content) == (204, b"")
 
 
-@pytest.mark.parametrize("event_id", ["0", "x-y", "1-", "1-2-3", "9" * 40 + "-0", "1-0\x7f"])
+@pytest.mark.parametrize("event_id", ["x", "1-0", "-1", "9" * 40, "١", "1\n"])
 def test_a_foreign_event_id_is_refused(api: LiveApi, event_id: str) -> None:
     path = f"/v1/jobs/{api.submit()}/events"
     response = api.http.get(path, params={"last_event_id": event_id})

@@ -97,7 +97,7 @@ def test_cancelling_a_running_job_asks_its_worker(api: LiveApi, worker: Worker) 
     job = api.http.post(f"{path}/cancel").json()
     assert (job["status"], job["cancel_requested"]) == ("running", True)
     assert worker.leases.renew([(lease.job.id, lease.token, 3)]) == {lease.job.id: "cancel"}
-    worker.leases.finish(lease.job.id, lease.token)
+    worker.leases.release(lease.job.id, lease.token)
     assert api.http.get(path).json()["status"] == "canceled"
 
 

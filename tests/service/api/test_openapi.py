@@ -14,8 +14,8 @@ DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
 
 @pytest.fixture
-def document(api: LiveApi) -> dict[str, Any]:
-    found: dict[str, Any] = api.http.get("/openapi.json").json()
+def document(shared_api: LiveApi) -> dict[str, Any]:
+    found: dict[str, Any] = shared_api.http.get("/openapi.json").json()
     return found
 
 
