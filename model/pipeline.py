@@ -106,7 +106,8 @@ class Pipeline:
     def promote(self, trajectory: Trajectory, params: SamplingParams) -> Trajectory | None:
         """The next stage's trajectory of one that is done; None when its image is finished.
 
-        The low-resolution image is rounded to 8 bits first, as it was in training.
+        The low-resolution image is not rounded to 8 bits in between: kernels round differently by
+        batch size, and a whole level flipped here would show in the finished image.
 
         Raises:
             ModelError: the stage ended in something that is no image.
@@ -125,7 +126,7 @@ class Pipeline:
             conditioning=Conditioning(
                 pooled=caption.pooled,
                 keys_values=caption.keys_values,
-                low_res=_to_unit(_to_bytes(trajectory.x)),
+                low_res=_checked(trajectory.x).clamp(-1, 1),
             ),
             seed=trajectory.seed,
             stage_index=index,
@@ -137,14 +138,14 @@ class Pipeline:
         Raises:
             ModelError: the trajectory ended in something that is no image.
         """
-        return _to_pixels(_to_bytes(trajectory.x))
+        return _to_pixels(trajectory.x)
 
     def preview(self, trajectory: Trajectory) -> NDArray[np.uint8]:
         """x̂₀ of a trajectory in flight, (h, w, 3) uint8, no larger than the base stage's."""
         x0 = trajectory.x if trajectory.x0 is None else trajectory.x0
         side = self.spec.base.resolution
         small = torch.nn.functional.adaptive_avg_pool2d(x0, (side, side))
-        return _to_pixels(_to_bytes(small))
+        return _to_pixels(small)
 
     def stage(self, trajectory: Trajectory) -> StageSpec:
         """The stage that a trajectory is in."""
@@ -216,18 +217,13 @@ def _lower_precision(network: TextUNet, dtype: torch.dtype) -> TextUNet:
     return network
 
 
-def _to_bytes(x: Tensor) -> Tensor:
-    """(3, H, W) in [-1, 1] to 0 … 255, still float."""
+def _checked(x: Tensor) -> Tensor:
     if not bool(torch.isfinite(x).all()):
         raise ModelError("The network's numbers overflowed: try a lower guidance scale.")
-    return ((x.clamp(-1, 1) + 1) * 127.5).round()
+    return x
 
 
-def _to_unit(values: Tensor) -> Tensor:
-    """0 … 255 to [-1, 1]."""
-    return values / 127.5 - 1
-
-
-def _to_pixels(values: Tensor) -> NDArray[np.uint8]:
-    """(3, H, W) in 0 … 255 to (H, W, 3) uint8."""
-    return values.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+def _to_pixels(x: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in [-1, 1] to (H, W, 3) uint8."""
+    levels = ((_checked(x).clamp(-1, 1) + 1) * 127.5).round()
+    return levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()

@@ -21,7 +21,7 @@ NOBODY = "redis://127.0.0.1:1/0"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    write_tiny_pipeline(folder / "tiny")
+    write_tiny_pipeline(folder / "tiny", base=16, upsampled=64)
     return folder
 
 
@@ -61,7 +61,7 @@ def test_models_are_listed_for_scripts_and_for_people(models: Path) -> None:
         for model in json.loads(glide("models", "--json", models=models).stdout)
         if model["name"] == "tiny"
     )
-    assert tiny["sizes"] == [64, 256]
+    assert tiny["sizes"] == [16, 64]
     assert "tiny" in glide("models", models=models).stdout
 
 
@@ -73,7 +73,7 @@ def test_models_are_listed_for_scripts_and_for_people(models: Path) -> None:
         (["--steps", "1000000"], "steps"),
         (["--steps", "many"], "steps"),
         (["--guidance-scale", "nan"], "guidance_scale"),
-        (["--size", "100"], "64x64"),
+        (["--size", "100"], "16x16"),
         (["-n", "99"], "/n"),
         (["-n", "0"], "/n"),
         (["--seed", "-1"], "seed"),
@@ -136,18 +136,18 @@ def test_a_misspelled_setting_is_named(models: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_checkpoint_is_one_sentence(damage: str, tmp_path: Path) -> None:
-    spec = write_tiny_pipeline(tmp_path / "tiny")
+    spec = write_tiny_pipeline(tmp_path / "tiny", base=16, upsampled=64)
     shard = spec.folder / spec.base.weights[0]
     if damage == "missing":
         shard.unlink()
     else:
         shard.write_bytes(shard.read_bytes()[:-1000])
-    done = glide("sample", "a cat", "--model", "tiny", "--size", "64", models=tmp_path)
+    done = glide("sample", "a cat", "--model", "tiny", "--size", "16", models=tmp_path)
     _assert_one_sentence(done, shard.name)
 
 
 def test_sample_draws_a_picture_that_says_how_it_was_made(models: Path, tmp_path: Path) -> None:
-    arguments = ["--model", "tiny", "--size", "64", "--steps", "2", "--seed", "7"]
+    arguments = ["--model", "tiny", "--size", "16", "--steps", "2", "--seed", "7"]
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     for path in (first, second):
         done = glide("sample", "a red apple", "-o", str(path), *arguments, models=models)
@@ -156,7 +156,7 @@ def test_sample_draws_a_picture_that_says_how_it_was_made(models: Path, tmp_path
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as image:
         record = json.loads(image.info["glide"])
-        assert image.size == (64, 64)
+        assert image.size == (16, 16)
     assert (record["prompt"], record["seed"], record["steps"]) == ("a red apple", 7, 2)
 
 
@@ -164,7 +164,7 @@ def test_sample_draws_a_file_of_prompts_together(models: Path, tmp_path: Path) -
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red apple\n\na zebra on the grass\n")
     out = tmp_path / "out"
-    arguments = ["--model", "tiny", "--size", "64", "--steps", "2", "--seed", "3", "-n", "2"]
+    arguments = ["--model", "tiny", "--size", "16", "--steps", "2", "--seed", "3", "-n", "2"]
     done = glide(
         "sample", "--prompts", str(prompts), "-o", str(out), *arguments, "--json", models=models
     )

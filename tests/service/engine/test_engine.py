@@ -15,10 +15,10 @@ from service.engine.runner import ModelRunner, pick_device
 from service.engine.scheduler import BatchKey
 from tests.tiny_pipeline import write_tiny_pipeline
 
-SMALL = SamplingParams(prompt="a red apple", model="tiny", width=64, height=64, steps=4, seed=1)
-LARGE = replace(SMALL, width=256, height=256)
+SMALL = SamplingParams(prompt="a red apple", model="tiny", width=16, height=16, steps=4, seed=1)
+LARGE = replace(SMALL, width=64, height=64)
 MIXED = {
-    "a": replace(SMALL, sampler=SamplerName.DDPM, steps=9, guidance_scale=5.0),
+    "a": replace(SMALL, sampler=SamplerName.DDPM, steps=9, guidance_scale=2.0),
     "b": replace(SMALL, sampler=SamplerName.DDIM, steps="ddim5", eta=0.7, seed=2),
     "c": replace(SMALL, prompt="", steps=1, seed=3),
     "d": replace(LARGE, prompt="a big dog on the grass", steps=6, seed=4),
@@ -31,7 +31,7 @@ MIXED = {
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    spec = write_tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+    spec = write_tiny_pipeline(tmp_path_factory.mktemp("tiny"), base=16, upsampled=64)
     return Pipeline.load(spec, torch.device("cpu"), torch.float32)
 
 
@@ -136,10 +136,10 @@ def test_progress_counts_every_step_of_every_image_and_stage(runner: ModelRunner
     assert seen.progress["job"][-1] == 2 * (4 + 3)
     assert seen.progress["job"] == sorted(seen.progress["job"])
     assert set(seen.images) == {("job", 0), ("job", 1)}
-    assert all(pixels.shape == (256, 256, 3) for pixels in seen.images.values())
+    assert all(pixels.shape == (64, 64, 3) for pixels in seen.images.values())
     assert {output.batch_key for output in seen.outputs} == {
-        BatchKey("tiny", "base", 64, 64),
-        BatchKey("tiny", "upsample", 256, 256),
+        BatchKey("tiny", "base", 16, 16),
+        BatchKey("tiny", "upsample", 64, 64),
     }
 
 
@@ -179,7 +179,7 @@ def test_previews_are_spread_over_the_whole_image(runner: ModelRunner) -> None:
     seen = _drain(engine)
     previews = [preview for output in seen.outputs for preview in output.previews]
     assert [preview.step for preview in previews] == [2, 4, 6]
-    assert all(preview.pixels.shape == (64, 64, 3) for preview in previews)
+    assert all(preview.pixels.shape == (16, 16, 3) for preview in previews)
 
 
 def test_what_cannot_be_prepared_fails_alone(runner: ModelRunner) -> None:

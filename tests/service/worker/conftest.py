@@ -23,7 +23,7 @@ from tests.tiny_pipeline import write_tiny_pipeline
 
 @pytest.fixture(scope="session")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> PipelineSpec:
-    return write_tiny_pipeline(tmp_path_factory.mktemp("models") / "tiny")
+    return write_tiny_pipeline(tmp_path_factory.mktemp("models") / "tiny", base=16, upsampled=64)
 
 
 @pytest.fixture(scope="session")

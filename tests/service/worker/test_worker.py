@@ -25,8 +25,8 @@ from service.store.filesystem import FilesystemStore
 from service.wiring import build_leases
 from tests.service.worker.live_worker import worker_process, worker_thread
 
-SMALL = SamplingParams(prompt="a red apple", model="tiny", width=64, height=64, steps=4, seed=1)
-LONG = replace(SMALL, steps=400, sampler=SamplerName.DDPM)
+SMALL = SamplingParams(prompt="a red apple", model="tiny", width=16, height=16, steps=4, seed=1)
+LONG = replace(SMALL, steps=150, sampler=SamplerName.DDPM)
 ENDLESS = replace(LONG, steps=1000, n=8)
 
 
@@ -80,7 +80,7 @@ async def test_eight_different_jobs_share_steps_and_end_in_the_store(
         )
         for index in range(7)
     ]
-    wanted.append(replace(SMALL, width=256, height=256, upsample=UpsampleParams(steps=2), n=2))
+    wanted.append(replace(SMALL, width=64, height=64, upsample=UpsampleParams(steps=2), n=2))
     jobs = [await queue.submit(new_job(params)) for params in wanted]
     with caplog.at_level(logging.DEBUG), worker_thread(settings, runner):
         done = [await _until(queue, job.id, lambda job: job.status.is_final) for job in jobs]
@@ -131,7 +131,7 @@ async def test_a_job_that_cannot_be_served_fails_alone_and_says_why(
     assert failed.status is JobStatus.FAILED
     assert failed.failure is not None
     assert failed.failure.code == "unsupported_sampling"
-    assert "64x64" in failed.failure.detail
+    assert "16x16" in failed.failure.detail
     assert done.status is JobStatus.SUCCEEDED
 
 
@@ -192,10 +192,10 @@ async def test_a_worker_killed_in_mid_job_loses_nothing_and_progress_never_goes_
     settings: Settings,
     new_job: Callable[[SamplingParams], Job],
 ) -> None:
-    job = await queue.submit(new_job(replace(LONG, n=2, steps=200)))
+    job = await queue.submit(new_job(replace(LONG, n=2)))
     follower = asyncio.create_task(_events(queue, job.id))
     with worker_process(settings, "first") as first:
-        await _until(queue, job.id, lambda job: job.step > 40)
+        await _until(queue, job.id, lambda job: job.step > 20)
         first.kill()
         first.wait()
     killed_at = await queue.get(job.id)
@@ -218,14 +218,14 @@ async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_res
     settings: Settings,
     new_job: Callable[[SamplingParams], Job],
 ) -> None:
-    short = await queue.submit(new_job(replace(SMALL, steps=60)))
-    endless = await queue.submit(new_job(ENDLESS))
     brief = settings.model_copy(
-        update={"worker": settings.worker.model_copy(update={"drain_s": 4.0})}
+        update={"worker": settings.worker.model_copy(update={"drain_s": 2.0, "max_batch": 16})}
     )
+    endless = await queue.submit(new_job(ENDLESS))
     with worker_process(brief, "drained") as process:
         await _until(queue, endless.id, lambda job: job.step > 0)
-        later = await queue.submit(new_job(SMALL))
+        short = await queue.submit(new_job(SMALL))
+        await _until(queue, short.id, lambda job: job.status is not JobStatus.QUEUED)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait) == 0
     done, back = await queue.get(short.id), await queue.get(endless.id)
@@ -236,9 +236,6 @@ async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_res
     events = [event for _, event in await queue.events(endless.id, None)]
     assert Queued("released") in events
     assert await queue.workers() == []
-    untouched = await queue.get(later.id)
-    assert untouched is not None
-    assert untouched.status in (JobStatus.QUEUED, JobStatus.SUCCEEDED)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
@@ -265,4 +262,4 @@ async def test_a_picture_that_cannot_be_stored_goes_back_with_its_job_and_is_mad
     assert done.status is JobStatus.SUCCEEDED
     data = FilesystemStore(settings.store.path).get(done.images[0].key)
     with PillowImage.open(io.BytesIO(data)) as picture:
-        assert np.asarray(picture).shape == (64, 64, 3)
+        assert np.asarray(picture).shape == (16, 16, 3)
