@@ -32,7 +32,7 @@ from service.settings import QueueSettings
 PULSE_S = 1.0
 PAGE = 100
 RETRY_AFTER_S = 5
-_EVENT_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
+_EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
 
 Events = list[tuple[str, Event]]
 Jobs = list[Job]
@@ -133,7 +133,7 @@ class RedisJobQueue:
         return job_from_hash(job_id, paired(record)) if record else None
 
     async def events(self, job_id: str, after: str | None = None) -> Events:
-        """What happened to a job after event `after`, oldest first.
+        """What happened to a job after event `after`, oldest first; ids count from 1.
 
         Progress and previews are kept for some minutes only, all others for as long as the job.
 
@@ -239,7 +239,7 @@ class RedisJobQueue:
         if after is not None and not _EVENT_ID.fullmatch(after):
             raise InvalidRequest("The event id is not one of this job's stream")
         self._hub.start()
-        start = f"({after}" if after else "-"
+        start = f"({after}-0" if after else "-"
         with redis_errors():
             # One transaction, so that no event of either stream falls between the two reads.
             async with self._client.pipeline(transaction=True) as pipeline:
@@ -247,8 +247,8 @@ class RedisJobQueue:
                 pipeline.xrange(f"{self._prefix}updates:{job_id}", min=start)
                 pipeline.hget(f"{self._prefix}job:{job_id}", "status")
                 lasting, passing, status = await pipeline.execute()
-        entries = sorted(lasting + passing, key=lambda entry: int(entry[0].split("-")[0]))
-        decoded = ((event_id, event_from_json(members["event"])) for event_id, members in entries)
+        entries = sorted((int(i.split("-")[0]), members) for i, members in lasting + passing)
+        decoded = ((str(number), event_from_json(members["event"])) for number, members in entries)
         return [(i, event) for i, event in decoded if event], status and JobStatus(status)
 
     async def _ids_before(self, tenant: str, cursor: str | None) -> Sequence[str]:
