@@ -5,6 +5,7 @@ variable of that form is an error, so that a misspelling is heard at once. No ot
 environment.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -92,3 +93,25 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     models: ModelsSettings = ModelsSettings()
     log: LogSettings = LogSettings()
+
+
+def known_variables() -> list[str]:
+    """The name of every environment variable that sets something, sorted."""
+    names = []
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        members: Iterable[str] = (
+            group.model_fields if isinstance(group, type) and issubclass(group, BaseModel) else ()
+        )
+        names += [f"GLIDE_{name}__{member}".upper() for member in members] or [
+            f"GLIDE_{name}".upper()
+        ]
+    return sorted(names)
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Those of the environment's `names` that look like settings and are none, sorted."""
+    known = set(known_variables())
+    return sorted(
+        name for name in names if name.upper().startswith("GLIDE_") and name.upper() not in known
+    )

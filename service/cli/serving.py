@@ -1,5 +1,7 @@
 """`glide serve`, `glide api` and `glide worker`: the processes of the service."""
 
+import difflib
+import os
 import signal
 import socket
 from pathlib import Path
@@ -7,9 +9,10 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from service.errors import InvalidRequest
-from service.settings import Settings
+from service.settings import Settings, known_variables, unknown_variables
 from service.telemetry.logging import configure_logging
 
 Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 picks a free one.")]
@@ -86,8 +89,15 @@ def load_settings() -> Settings:
     Raises:
         InvalidRequest: an environment variable has a bad value or is unknown.
     """
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        likely = difflib.get_close_matches(unknown[0].upper(), known_variables(), n=1)
+        hint = f"; is {likely[0]} meant?" if likely else "."
+        raise InvalidRequest(f"There is no setting {unknown[0]}{hint}")
     try:
         return Settings()
+    except SettingsError as error:
+        raise InvalidRequest(f"{error}: a list is written as JSON.") from error
     except ValidationError as error:
         first = error.errors()[0]
         variable = "GLIDE_" + "__".join(str(part).upper() for part in first["loc"])

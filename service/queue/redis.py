@@ -8,7 +8,7 @@ again although no worker lives. Every method raises `Unavailable` while Redis ca
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from service.settings import QueueSettings
 PULSE_S = 1.0
 PAGE = 100
 RETRY_AFTER_S = 5
-_EVENT_ID = re.compile(r"\d{1,18}")
+_EVENT_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 
 Events = list[tuple[str, Event]]
 Jobs = list[Job]
@@ -144,7 +144,7 @@ class RedisJobQueue:
 
     async def follow(
         self, job_id: str, after: str | None = None
-    ) -> AsyncIterator[tuple[str, Event]]:
+    ) -> AsyncGenerator[tuple[str, Event], None]:
         """The events of a job after `after`, then each new one; ends after the final event.
 
         Raises:
@@ -239,7 +239,7 @@ class RedisJobQueue:
         if after is not None and not _EVENT_ID.fullmatch(after):
             raise InvalidRequest("The event id is not one of this job's stream")
         self._hub.start()
-        start = f"({after}-0" if after else "-"
+        start = f"({after}" if after else "-"
         with redis_errors():
             # One transaction, so that no event of either stream falls between the two reads.
             async with self._client.pipeline(transaction=True) as pipeline:
@@ -247,8 +247,8 @@ class RedisJobQueue:
                 pipeline.xrange(f"{self._prefix}updates:{job_id}", min=start)
                 pipeline.hget(f"{self._prefix}job:{job_id}", "status")
                 lasting, passing, status = await pipeline.execute()
-        entries = sorted((int(i.split("-")[0]), members) for i, members in lasting + passing)
-        decoded = ((str(number), event_from_json(members["event"])) for number, members in entries)
+        entries = sorted(lasting + passing, key=lambda entry: int(entry[0].split("-")[0]))
+        decoded = ((event_id, event_from_json(members["event"])) for event_id, members in entries)
         return [(i, event) for i, event in decoded if event], status and JobStatus(status)
 
     async def _ids_before(self, tenant: str, cursor: str | None) -> Sequence[str]:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
@@ -20,7 +20,6 @@ from service.queue.redis import RedisJobQueue
 
 router = APIRouter(prefix="/v1/jobs", tags=["events"])
 
-_Followed = AsyncGenerator[tuple[str, Event], None]
 
 _END = "end"
 _EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
@@ -81,7 +80,7 @@ async def _blocks(
     yield format_sse_event(retry=_RECONNECT_AFTER_MS)
     while True:
         try:
-            async with contextlib.aclosing(cast(_Followed, queue.follow(job_id, after))) as events:
+            async with contextlib.aclosing(queue.follow(job_id, after)) as events:
                 async for event_id, event in events:
                     after = event_id
                     data = json.dumps(_data(job_id, event))

@@ -92,7 +92,10 @@ async def test_many_updates_push_out_only_older_updates(
     assert events[3:] == [Preview(0, step, "png") for step in range(173, 301)]
 
 
-async def test_an_id_of_no_event_is_refused(queue: RedisJobQueue, worker: RedisLeases) -> None:
+@pytest.mark.parametrize("wrong", ["$", "5", "-", "+", "5-0 6-0", "٥-0", "9" * 20 + "-0"])
+async def test_an_id_of_no_event_is_refused(
+    queue: RedisJobQueue, worker: RedisLeases, wrong: str
+) -> None:
     job = await finished_job(queue, worker)
     with pytest.raises(InvalidRequest):
-        await queue.events(job.id, "$; drop")
+        await queue.events(job.id, wrong)

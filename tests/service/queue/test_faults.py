@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from redis import Redis
 
 from service.errors import ServiceError, Unavailable
 from service.jobs import Job, JobStatus, new_job_id
@@ -18,6 +19,7 @@ from service.queue.embedded import EmbeddedRedis
 from service.queue.leases import RedisLeases
 from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
+from service.queue.scripts import sources
 from service.settings import QueueSettings
 from tests.service.queue.making import MODELS, OOM, image, new_job, pause
 
@@ -89,8 +91,14 @@ def proxy(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 async def test_a_call_whose_reply_is_lost_has_its_effect_once(
-    queue: RedisJobQueue, proxy: LossyProxy, redis_prefix: str, settings: QueueSettings
+    queue: RedisJobQueue,
+    proxy: LossyProxy,
+    redis: Redis,
+    redis_prefix: str,
+    settings: QueueSettings,
 ) -> None:
+    for source in sources().values():  # else the lost reply might be that a script is unknown
+        redis.script_load(source)
     url = f"unix://{proxy.path}"
     lossy_queue = RedisJobQueue(url, prefix=redis_prefix, settings=settings)
     lossy = RedisLeases(url, worker="lossy", prefix=redis_prefix, settings=settings)

@@ -1,13 +1,14 @@
 """A job's way from submission to its end."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from redis import Redis
 
 from model.params import SamplerName, SamplingParams, Thresholding, UpsampleParams
 from service.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited
-from service.events import Preview, Progress
+from service.events import Preview, Progress, Queued
 from service.jobs import Job, JobStatus, new_job_id
 from service.queue.leases import RedisLeases
 from service.queue.presence import WorkerPresence
@@ -128,8 +129,11 @@ async def test_a_retried_job_waits_for_its_delay_and_fails_at_the_last_attempt(
         assert now is not None
         assert now.status is (JobStatus.QUEUED if attempt < 3 else JobStatus.FAILED)
         redis.zadd(f"{redis_prefix}delayed", {job.id: 1}, xx=True)  # the delay is over
-    assert now.failure == OOM
-    reasons = [event.reason for _, event in await queue.events(job.id) if event.name == "queued"]
+    failed = await queue.get(job.id)
+    assert failed is not None
+    assert failed.failure == OOM
+    events = [event for _, event in await queue.events(job.id)]
+    reasons = [event.reason for event in events if isinstance(event, Queued)]
     assert reasons == [None, OOM.code, OOM.code]
 
 
@@ -179,13 +183,13 @@ async def test_the_owner_of_a_running_job_hears_of_its_cancellation(
     assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
     assert asked.cancel_reason is None
     assert worker.renew([(job.id, lease.token, 1)]) == {job.id: "cancel"}
-    end = {
+    ends: dict[str, Callable[[], str]] = {
         "release": lambda: worker.release(job.id, lease.token),
         "finish": lambda: worker.finish(job.id, lease.token),
         "fail": lambda: worker.fail(job.id, lease.token, OOM, 0.0),
-    }[ending]
-    assert end() == "canceled"
-    assert end() == "canceled"
+    }
+    assert ends[ending]() == "canceled"
+    assert ends[ending]() == "canceled"
     canceled = await queue.get(job.id)
     assert canceled is not None
     assert (canceled.status, canceled.cancel_reason) == (JobStatus.CANCELED, "first reason")
