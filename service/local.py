@@ -76,7 +76,8 @@ class LocalService:
         self._parts: dict[str, _Part] = {}
         self._restarts: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
-        self._stopping = threading.Event()
+        self._stopping = False  # no Event: its lock is not safe in a signal handler
+        self._lock = threading.Lock()  # `close` waits for a tick, and no tick follows it
         self._ready = False
 
     def __enter__(self) -> Self:
@@ -132,22 +133,22 @@ class LocalService:
         Raises:
             StartFailed: a part gave up.
         """
-        while not self._stopping.is_set():
+        while not self._stopping:
             self.tick()
             if self._ready:
                 return True
-            self._stopping.wait(PAUSE_S)
+            time.sleep(PAUSE_S)
         return False
 
     def run(self) -> None:
         """Supervises until `stop`."""
-        while not self._stopping.is_set():
+        while not self._stopping:
             self.tick()
-            self._stopping.wait(PAUSE_S)
+            time.sleep(PAUSE_S)
 
     def stop(self) -> None:
         """Ends `run` and `wait_ready`; safe to call from a signal handler and from any thread."""
-        self._stopping.set()
+        self._stopping = True
 
     def tick(self) -> None:
         """Buries the dead, starts again what is due, and notices when the service is ready.
@@ -156,6 +157,19 @@ class LocalService:
             StartFailed: a part gave up before the service was ever ready.
             ServiceError: the embedded Redis died and can't be started again.
         """
+        with self._lock:
+            if not self._stopping:
+                self._look_after_all()
+
+    def close(self) -> None:
+        """Stops the worker, which drains, then the API, then Redis."""
+        self._stopping = True
+        with self._lock:
+            self._end("worker", self._settings.worker.drain_s + 10)
+            self._end("api", API_STOP_S)
+            self._resources.close()
+
+    def _look_after_all(self) -> None:
         if self._redis is not None and not self._redis.is_alive:
             logger.error("part died", extra={"part": "redis"})
             self._redis.start()  # at the same address, with its data
@@ -168,13 +182,6 @@ class LocalService:
                 del self._restarts[name]
                 self._start(name)
         self._ready = self._ready or self._answers_ready()
-
-    def close(self) -> None:
-        """Stops the worker, which drains, then the API, then Redis."""
-        self._stopping.set()
-        self._end("worker", self._settings.worker.drain_s + 10)
-        self._end("api", API_STOP_S)
-        self._resources.close()
 
     def _start(self, name: str) -> None:
         worker_id = f"local-{secrets.token_hex(4)}" if name == "worker" else None

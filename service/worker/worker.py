@@ -5,7 +5,6 @@ out to the courier; the heartbeat keeps the leases meanwhile. It waits for neith
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty
@@ -79,7 +78,7 @@ class Worker:
         self._held = held
         self._drain_s = drain_s
         self._clock = clock
-        self._stopping = threading.Event()
+        self._stopping = False  # no Event: its lock is not safe in a signal handler
         self._tally = _Tally(clock())
 
     def stop(self) -> None:
@@ -87,7 +86,7 @@ class Worker:
 
         Safe to call from a signal handler and from any thread.
         """
-        self._stopping.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Serves until `stop`, then drains.
@@ -97,7 +96,7 @@ class Worker:
         """
         self._heartbeat.start()
         self._courier.start()
-        while not self._stopping.is_set():
+        while not self._stopping:
             self._turn(IDLE_S)
         self._drain()
 
