@@ -99,10 +99,11 @@ def _write_durably(path: Path, data: bytes) -> None:
 def _move(temporary: Path, target: Path) -> None:
     """Renames into a folder that a concurrent `delete` may be removing as empty."""
     for attempt in range(_RENAME_ATTEMPTS):
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Even with exist_ok it fails when the folder it found is gone before it looks again.
+            target.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(target)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             if attempt == _RENAME_ATTEMPTS - 1:
                 raise
         else:
