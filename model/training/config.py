@@ -47,6 +47,9 @@ class TrainingConfig:
             arXiv:2303.09556, eq. 8).
         snr_floor: smallest weight. A short run needs it: the layout of a picture is decided where
             the SNR is far below 1, and min-SNR alone hardly trains there.
+        high_noise_share: share of the timesteps drawn from the noisiest tenth of the process alone.
+            Elsewhere the large plain areas of a small picture shine through the noise, and a
+            network has no need of the caption.
         caption_dropout: share of captions replaced by the empty one (Ho & Salimans 2022).
         mask_rate: share of pictures of which some pixels are given (inpainting).
         low_res_noise: largest standard deviation of the noise on the low-res input (Ho et al. 2021,
@@ -71,6 +74,7 @@ class TrainingConfig:
     ema_decay: float = 0.9995
     snr_gamma: float = 5.0
     snr_floor: float = 0.0
+    high_noise_share: float = 0.0
     caption_dropout: float = 0.1
     mask_rate: float = 0.5
     low_res_noise: float = 0.0

@@ -121,7 +121,7 @@ class Trainer:
         """The weighted error of one noising of a batch: a scalar."""
         schedule, config = self.parameterization.schedule, self.config
         x_0 = batch.x0.to(memory_format=torch.channels_last)
-        t = torch.randint(0, schedule.timesteps, (x_0.shape[0],), device=self.device)
+        t = self._timesteps(x_0.shape[0])
         noise = torch.randn_like(x_0)
         alpha_bar = gather(schedule.alpha_bar, t)
         x_t = diffuse(x_0, noise, alpha_bar)
@@ -140,6 +140,13 @@ class Trainer:
         weight = weight * (config.snr_floor / snr).clamp(min=1)
         losses = training_losses(output.float(), x_0, noise, t, self.parameterization, weight)
         return losses.total.mean()
+
+    def _timesteps(self, batch: int) -> Tensor:
+        """(B,) uniform timesteps, but a share of them uniform in the noisiest tenth."""
+        timesteps = self.parameterization.schedule.timesteps
+        t = torch.randint(0, timesteps, (batch,), device=self.device)
+        noisiest = torch.rand(batch, device=self.device) < self.config.high_noise_share
+        return torch.where(noisiest, timesteps - 1 - t // 10, t)
 
     def _set_rate(self, factor: float) -> None:
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
