@@ -183,6 +183,16 @@ def test_some_captions_are_dropped_and_some_pixels_known(sprites: Sprites) -> No
     assert 35 <= masked <= 85
 
 
+def test_the_noisiest_tenth_gets_its_share_of_the_timesteps() -> None:
+    trainer = Trainer(replace(TINY, high_noise_share=0.5), torch.device("cpu"))
+    torch.manual_seed(0)
+    t = trainer._timesteps(4000)
+    noisiest = (t >= 900).float().mean().item()
+    assert 0.50 < noisiest < 0.60  # its own half, and a tenth of the other
+    assert int(t.min()) < 10
+    assert int(t.max()) == 999
+
+
 def test_masks_are_neither_empty_nor_full() -> None:
     rng = np.random.default_rng(1)
     shares = [float(random_mask(64, rng).mean()) for _ in range(100)]
