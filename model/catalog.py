@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,11 @@ class StageSpec:
         sampler: default sampler.
         steps: default steps.
         temperature: default standard deviation of the initial noise.
-        weights: shard files, relative to the pipeline's folder.
+        weights: the project's shard files, or one of OpenAI's `.pt` files; relative to the
+            pipeline's folder, or absolute.
+        architecture: name of the network of an OpenAI file, see `model.checkpoints.architectures`;
+            None for the project's files, which say it themselves.
+        round_low_res: the previous stage's image is rounded to 8 bits, as OpenAI's recipes do.
     """
 
     name: StageName
@@ -48,6 +52,23 @@ class StageSpec:
     steps: int | str
     temperature: float = 1.0
     weights: tuple[str, ...] = ()
+    architecture: str | None = None
+    round_low_res: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuideSpec:
+    """A network beside the cascade whose gradient can guide the base stage.
+
+    Attributes:
+        kind: `clip`, a noised CLIP, or `classifier`, a noised classifier.
+        weights: its files, as in `StageSpec`.
+        architecture: as in `StageSpec`.
+    """
+
+    kind: Literal["clip", "classifier"]
+    weights: tuple[str, ...]
+    architecture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,9 @@ class PipelineSpec:
         stages: `base`, and `upsample` where there is one.
         guidance_scale: default scale of classifier-free guidance.
         guidance_interval: default interval, see `SamplingParams`.
-        context: caption length in tokens.
+        context: caption length in tokens; 0 for a pipeline that reads no captions.
+        classes: number of classes of a class-conditional pipeline; 0 for any other.
+        guides: networks for CLIP guidance and classifier guidance.
         max_images: largest n.
         max_steps: largest number of steps of a stage.
         max_guidance_scale: largest guidance scale.
@@ -82,6 +105,8 @@ class PipelineSpec:
     guidance_scale: float
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     context: int
+    classes: int = 0
+    guides: tuple[GuideSpec, ...] = ()
     max_images: int = 8
     max_steps: int = 1000
     max_guidance_scale: float = 50.0
@@ -197,6 +222,7 @@ def load_spec(folder: Path) -> PipelineSpec:
     try:
         record: dict[str, Any] = json.loads(path.read_text())
         stages = tuple(_stage(stage) for stage in record.pop("stages"))
+        record["guides"] = tuple(_guide(guide) for guide in record.get("guides", ()))
         record["guidance_interval"] = tuple(record.get("guidance_interval", (0.0, 1.0)))
         return PipelineSpec(folder=folder, stages=stages, **record)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -205,10 +231,7 @@ def load_spec(folder: Path) -> PipelineSpec:
 
 def save_spec(spec: PipelineSpec) -> None:
     """Writes `pipeline.json` into the pipeline's folder."""
-    record = {name: getattr(spec, name) for name in PipelineSpec.__slots__ if name != "folder"}
-    record["stages"] = [
-        {name: getattr(stage, name) for name in StageSpec.__slots__} for stage in spec.stages
-    ]
+    record = {name: member for name, member in asdict(spec).items() if name != "folder"}
     (spec.folder / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -232,3 +255,7 @@ def _stage(record: Mapping[str, Any]) -> StageSpec:
     members["sampler"] = SamplerName(members["sampler"])
     members["weights"] = tuple(members.get("weights", ()))
     return StageSpec(**members)
+
+
+def _guide(record: Mapping[str, Any]) -> GuideSpec:
+    return GuideSpec(**{**record, "weights": tuple(record["weights"])})

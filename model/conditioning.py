@@ -1,4 +1,4 @@
-"""What a denoised row is conditioned on: caption, low-resolution image, inpainting image.
+"""What a denoised row is conditioned on: caption or class, low-resolution image, picture to edit.
 
 A `Conditioning` without batch axis belongs to one trajectory; `stack` makes one for a batch of
 rows. Knows no network: who computes the features is the network's business.
@@ -23,7 +23,9 @@ class Conditioning:
         keys_values: (L, S) the caption's keys and values of every attention layer, side by side.
         low_res: (3, h, w) in [-1, 1], the previous stage's image.
         image: (3, H, W) in [-1, 1], the picture to edit.
-        mask: (1, H, W), 1 = keep the pixel, 0 = paint it.
+        mask: (1, H, W), 1 = keep the pixel, 0 = paint it; between the two, a blend.
+        label: () int64, the class of a class-conditional network.
+        clip_text: (E,) the caption's unit vector of a noised CLIP, for its guidance alone.
     """
 
     pooled: Tensor | None = None
@@ -31,6 +33,8 @@ class Conditioning:
     low_res: Tensor | None = None
     image: Tensor | None = None
     mask: Tensor | None = None
+    label: Tensor | None = None
+    clip_text: Tensor | None = None
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:

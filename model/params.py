@@ -18,6 +18,21 @@ class SamplerName(StrEnum):
     DPMPP_2M = "dpmpp_2m"
 
 
+class Task(StrEnum):
+    """What is made of which inputs.
+
+    GENERATE needs no picture. INPAINT repaints the masked part of one. VARIATION noises a whole one
+    and denoises it again (SDEdit: Meng et al. 2022, arXiv:2108.01073). UPSCALE gives one to the
+    second stage. INTERPOLATION walks from one seed's noise to another's in n frames.
+    """
+
+    GENERATE = "generate"
+    INPAINT = "inpaint"
+    VARIATION = "variation"
+    UPSCALE = "upscale"
+    INTERPOLATION = "interpolation"
+
+
 class Thresholding(StrEnum):
     """What happens to x̂₀ before the update: nothing, a clamp to [-1, 1], or Imagen's quantile."""
 
@@ -63,6 +78,16 @@ class SamplingParams:
         dynamic_percentile: the quantile of |x̂₀| for dynamic thresholding, in (0, 1].
         upsample: overrides of the second stage.
         previews: number of x̂₀ previews to publish for each image while it is denoised.
+        task: what is made of which inputs.
+        image: sha256 (hex) of the picture to start from, for the tasks that need one.
+        mask: sha256 (hex) of the mask, for `inpaint`.
+        strength: for `variation`: the share of the process that is run again, in (0, 1].
+        seed_to: for `interpolation`: the seed of the last frame.
+        label: class of a class-conditional pipeline.
+        clip_guidance_scale: of the gradient of a noised CLIP (Nichol et al. 2021, §2.3); 0: none.
+        classifier_guidance_scale: of the gradient of a noised classifier (Dhariwal & Nichol 2021,
+            §4); 0: none.
+        best_of: images to draw, of which the `n` that a CLIP ranks highest are kept; None: n.
     """
 
     prompt: str = ""
@@ -81,3 +106,17 @@ class SamplingParams:
     dynamic_percentile: float = 0.995
     upsample: UpsampleParams = UpsampleParams()
     previews: int = 0
+    task: Task = Task.GENERATE
+    image: str | None = None
+    mask: str | None = None
+    strength: float = 0.6
+    seed_to: int | None = None
+    label: int | None = None
+    clip_guidance_scale: float = 0.0
+    classifier_guidance_scale: float = 0.0
+    best_of: int | None = None
+
+    @property
+    def drawn(self) -> int:
+        """How many images are denoised; `n` of them are kept."""
+        return self.n if self.best_of is None else self.best_of

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from model.params import SamplerName, SamplingParams, Thresholding, UpsampleParams
+from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
 from service.events import Event, event_from_record, event_to_record
 from service.jobs import ImageRecord, Job, JobFailure, JobStatus
 from service.queue.keys import quoted
@@ -106,6 +106,7 @@ def _params(record: Mapping[str, Any]) -> SamplingParams:
     members["upsample"] = _known(UpsampleParams, upsample)
     members["sampler"] = SamplerName(members["sampler"])
     members["thresholding"] = Thresholding(members["thresholding"])
+    members["task"] = Task(members.get("task", Task.GENERATE))
     members["guidance_interval"] = tuple(members["guidance_interval"])
     return _known(SamplingParams, members)
 
