@@ -21,6 +21,7 @@ from model.params import (
     SamplingParams,
     Task,
     UpsampleParams,
+    steps_at_strength,
 )
 from model.tasks import Check, task_checks
 
@@ -228,7 +229,7 @@ def total_steps(spec: PipelineSpec, params: SamplingParams) -> int:
     stages = stages_passed(spec, params)
     each = {stage.name: step_count(asked[stage.name] or stage.steps) for stage in stages}
     if params.task is Task.VARIATION:
-        each["base"] = max(1, math.ceil(params.strength * each["base"]))
+        each["base"] = steps_at_strength(each["base"], params.strength)
     return params.drawn * sum(each.values())
 
 

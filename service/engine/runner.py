@@ -84,7 +84,10 @@ class ModelRunner:
         """Advances the trajectories by one step; returns the rows of the network call."""
         pipeline = self._pipelines[key.pipeline]
         report = denoise_step(
-            pipeline.denoiser(key.stage), trajectories, pipeline.parameterization(key.stage)
+            pipeline.denoiser(key.stage),
+            trajectories,
+            pipeline.parameterization(key.stage),
+            pipeline.guides(key.stage),
         )
         return report.rows
 
