@@ -154,9 +154,10 @@ def _rows(trajectories: Sequence[Trajectory], timesteps: int) -> GuidedRows:
 
 
 def _bounded(x_0: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
-    """x̂₀ with the known pixels put in, then bounded.
+    """x̂₀ with the known pixels put in, then bounded: GLIDE's order.
 
-    GLIDE's order. Dynamic thresholding divides x̂₀, so its rows get their known pixels once more.
+    Dynamic thresholding divides x̂₀, so its rows get their known pixels afterwards, whose quantile
+    counts nevertheless.
     """
     known = stack(
         [
@@ -166,11 +167,13 @@ def _bounded(x_0: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
     )
     modes = [trajectory.thresholding for trajectory in trajectories]
     percentiles = [trajectory.dynamic_percentile for trajectory in trajectories]
-    bounded = threshold(_keep_known(x_0, known), modes, percentiles)
+    edited = _keep_known(x_0, known)
+    bounded = threshold(edited, modes, percentiles)
     if known.mask is None or Thresholding.DYNAMIC not in modes:
         return bounded
+    divided = threshold(x_0, modes, percentiles, measured=edited)
     dynamic = torch.tensor([mode is Thresholding.DYNAMIC for mode in modes])
-    return torch.where(per_row(dynamic, x_0).bool(), _keep_known(bounded, known), bounded)
+    return torch.where(per_row(dynamic, x_0).bool(), _keep_known(divided, known), bounded)
 
 
 def _keep_known(x_0: Tensor, known: Conditioning) -> Tensor:

@@ -209,9 +209,11 @@ def unipc(a: Array, grid: list[int], x: Array, highest: int) -> list[Array]:
         if len(nodes) == 2:
             (_, here), (other, there) = nodes
             ratio = (other - lam[t]) / h
-            change = (np.exp(-h) - 1) * (here + 0.5 * (there - here) / ratio)
-            return sigma[s] / sigma[t] * state - alpha[s] * change
-        return sigma[s] / sigma[t] * state + alpha[s] * integral(lam[t], lam[s], nodes)
+            added = (1 - np.exp(-h)) * (here + 0.5 * (there - here) / ratio)
+        else:
+            added = integral(lam[t], lam[s], nodes)
+        result: Array = sigma[s] / sigma[t] * state + alpha[s] * added
+        return result
 
     for step, t in enumerate(grid):
         images.append(network(x, t)[0])
