@@ -87,12 +87,12 @@ def denoise_step(
     channels = x_t.shape[1]
     output = guide(output.to(x_t.dtype), rows, channels)  # (B, C or 2 C, H, W)
     alpha_bar = torch.from_numpy(parameterization.schedule.alpha_bar)[t]
-    x_0 = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
-    x_0 = _bounded(x_0, trajectories)
     pulls = _pulls(trajectories, parameterization.schedule.timesteps)
     gradient = _gradient(guides, pulls, trajectories, x_t, t) if pulls else None
-    if gradient is not None:
-        x_0 = moved_images(x_0, gradient, trajectories, alpha_bar)
+    x_0 = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
+    x_0 = moved_images(x_0, gradient, "x0", trajectories, alpha_bar)
+    x_0 = _bounded(x_0, trajectories)
+    x_0 = moved_images(x_0, gradient, "bounded_x0", trajectories, alpha_bar)
     x_s = updated(trajectories, x_t, x_0, output[:, channels:], gradient)
     for trajectory, x, image in zip(trajectories, x_s, x_0, strict=True):
         trajectory.advance(x, image)
