@@ -1,14 +1,21 @@
 """DPM-Solver++ in its multistep form, orders 1 to 3, and its SDE: Lu et al. 2022, arXiv:2211.01095.
 
-Data prediction. The first steps have too little history for the full order. The last one goes to
-λ = ∞, the image itself, where only order 1 has a limit: x = x̂₀; the one before it is of order 2 at
-most. A run of one step is that last step. Holds the paper's formulas; knows no tensors.
+Data prediction. The last step goes to λ = ∞, the image itself, where only order 1 has a limit:
+x = x̂₀; a run of one step is that one. Holds the paper's formulas; knows no tensors.
 """
 
 import numpy as np
 
 from model.diffusion.schedule import FloatArray, NoiseSchedule, Variance
-from model.sampling.table import NOISE, X0, X0_PREV_1, X0_PREV_2, X_T, UpdateTable
+from model.sampling.table import (
+    NOISE,
+    X0,
+    X0_PREV_1,
+    X0_PREV_2,
+    X_T,
+    UpdateTable,
+    multistep_order,
+)
 
 
 def first_order(process: NoiseSchedule, *, eta: float, variance: Variance) -> UpdateTable:
@@ -36,10 +43,11 @@ def second_order_multistep(
 
 
 def third_order_multistep(process: NoiseSchedule, *, eta: float, variance: Variance) -> UpdateTable:
-    """DPM-Solver++(3M): Lu et al. 2022, proposition 4.1, on the parabola of the last three x̂₀.
+    """DPM-Solver++(3M): the multistep solver of order 3 of the authors' program.
 
-    The authors' program, and those that follow it, give the parabola's quadratic term half the
-    weight that the integral has, which makes the step exact for straight lines alone.
+    It gives the quadratic term of the parabola through the last three x̂₀ half the weight that the
+    integral of Lu et al. 2022, proposition 4.1, has. That is what everyone calls 3M; `unipc_3`
+    predicts with the whole weight.
 
     Args:
         process: the process of the run's own timesteps.
@@ -65,7 +73,7 @@ def second_order_multistep_sde(
         h = process.lambdas[t - 1] - process.lambdas[t]
         gone = -np.expm1(-2 * h)  # the share of x_t's noise that is drawn anew
         kept = np.exp(-h) * sigma[t - 1] / sigma[t]
-        d = _midpoint(process.lambdas, t, _order(process, t, 2))
+        d = _midpoint(process.lambdas, t, multistep_order(process.timesteps, t, 2))
         rows.append(kept * X_T + alpha[t - 1] * gone * d + sigma[t - 1] * np.sqrt(gone) * NOISE)
     rows.append(X0)
     return UpdateTable(np.array(rows))
@@ -75,7 +83,7 @@ def _multistep(process: NoiseSchedule, highest: int) -> UpdateTable:
     alpha, sigma = process.sqrt_alpha_bar, process.sqrt_one_minus_alpha_bar
     rows = []
     for t in range(process.timesteps - 1, 0, -1):
-        order = _order(process, t, highest)
+        order = multistep_order(process.timesteps, t, highest)
         if order == 3:
             image = _parabola(process.lambdas, t)
         else:
@@ -84,11 +92,6 @@ def _multistep(process: NoiseSchedule, highest: int) -> UpdateTable:
         rows.append(sigma[t - 1] / sigma[t] * X_T + alpha[t - 1] * image)
     rows.append(X0)
     return UpdateTable(np.array(rows))
-
-
-def _order(process: NoiseSchedule, t: int, highest: int) -> int:
-    """Of the step from t to t - 1: rising from 1 while history grows, falling to 1 at the end."""
-    return min(highest, process.timesteps - t, t + 1)
 
 
 def _midpoint(lambdas: FloatArray, t: int, order: int) -> FloatArray:
@@ -101,7 +104,10 @@ def _midpoint(lambdas: FloatArray, t: int, order: int) -> FloatArray:
 
 
 def _parabola(lambdas: FloatArray, t: int) -> FloatArray:
-    """∫ h e^{-h (1 - u)} p(u) du over (0, 1), where p(0), p(-r₀), p(-r₀ - r₁) are the last x̂₀."""
+    """∫ h e^{-h (1 - u)} p(u) du over (0, 1), p(0), p(-r₀), p(-r₀ - r₁) being the last x̂₀.
+
+    Of the square, half.
+    """
     h = lambdas[t - 1] - lambdas[t]
     r0, r1 = (lambdas[t] - lambdas[t + 1]) / h, (lambdas[t + 1] - lambdas[t + 2]) / h
     slope_0, slope_1 = (X0 - X0_PREV_1) / r0, (X0_PREV_1 - X0_PREV_2) / r1
@@ -110,5 +116,5 @@ def _parabola(lambdas: FloatArray, t: int) -> FloatArray:
     of_one = -np.expm1(-h)  # the integrals of 1, u and u²
     of_line = 1 - of_one / h
     of_square = 1 - 2 * of_line / h
-    integral: FloatArray = of_one * X0 + of_line * line + of_square * square
+    integral: FloatArray = of_one * X0 + of_line * line + of_square / 2 * square
     return integral
