@@ -54,8 +54,9 @@ def read_header(path: Path) -> Mapping[str, TensorInfo]:
     try:
         stat = path.stat()
         return _read_header(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     except (
-        OSError,
         ValueError,
         KeyError,
         TypeError,
@@ -65,10 +66,9 @@ def read_header(path: Path) -> Mapping[str, TensorInfo]:
         zipfile.BadZipFile,
         pickle.UnpicklingError,
     ) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CheckpointError(
             f"{path} is not a whole weight file (truncated, or not a download of weights?): "
-            f"{reason or type(error).__name__}"
+            f"{str(error) or type(error).__name__}"
         ) from error
 
 

@@ -120,7 +120,7 @@ def assemble(name: str, folder: Path, files: Mapping[str, str]) -> PipelineSpec:
         stages=tuple(_stage(each, files[each]) for each in bases + seconds),
         guidance_scale=base.guidance_scale,
         context=128 if base.text else 0,
-        classes=base.classes,
+        classes=base.classes or (IMAGENET_CLASSES if CLASSIFIERS.keys() & files.keys() else 0),
         guides=_guides(base, files),
     )
 
@@ -146,7 +146,7 @@ def _stage(architecture: str, file: str) -> StageSpec:
 def _guides(base: Recipe, files: Mapping[str, str]) -> tuple[GuideSpec, ...]:
     guides = []
     clip = [each for each in CLIP if each in files]
-    if clip and (len(clip) < len(CLIP) or base.resolution != 64):  # noqa: PLR2004
+    if clip and (len(clip) < len(CLIP) or base.resolution != 64):
         raise CheckpointError(
             f"CLIP guidance takes both {' and '.join(CLIP)}, and a base network of 64 px"
         )

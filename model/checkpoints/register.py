@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from model.catalog import PipelineSpec, StageSpec, load_spec, save_spec
+from model.checkpoints.architectures import ARCHITECTURES
 from model.checkpoints.checksums import record_checksum, sha256_of, weight_files
 from model.checkpoints.headers import read_header
 from model.checkpoints.home import check_name, locked, vocabulary_folder
@@ -156,7 +157,10 @@ def check_architecture(path: Path, architecture: str) -> None:
     Raises:
         CheckpointError: it hasn't; the message names the first keys that differ.
     """
-    raise NotImplementedError
+    with torch.device("meta"):
+        expected = ARCHITECTURES[architecture].build().state_dict()
+        found = {key: torch.empty(info.shape) for key, info in read_header(path).items()}
+    check_weights(found, expected, f"{path.name} to {architecture}")
 
 
 def _write_tokenizers(spec: PipelineSpec, tokens: Path) -> None:
