@@ -103,11 +103,11 @@ def check_pipeline(spec: PipelineSpec) -> None:
         CheckpointError: a file is missing, or not what was recorded.
     """
     for path in weight_files(spec):
+        if not path.exists():
+            raise CheckpointError(_missing(spec, path))
         try:
             if not check_file(path, path.parent, path.name):
                 check_file(path, spec.folder, str(path))
-        except FileNotFoundError as error:
-            raise CheckpointError(missing_file(spec, path)) from error
         except OSError as error:
             raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
 
@@ -119,8 +119,7 @@ def weight_files(spec: PipelineSpec) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(os.path.normpath(path)) for path in paths))
 
 
-def missing_file(spec: PipelineSpec, path: Path) -> str:
-    """A sentence for a weight file that is not there."""
+def _missing(spec: PipelineSpec, path: Path) -> str:
     return (
         f"{path} of the pipeline {spec.name} is missing: put it back, or "
         f"`glide models remove {spec.name}` and pull or add it again"

@@ -17,7 +17,7 @@ from model.checkpoints.checksums import record_checksum, sha256_of, weight_files
 from model.checkpoints.headers import read_header
 from model.checkpoints.home import check_name, locked, vocabulary_folder
 from model.checkpoints.native import check_weights, load_weights
-from model.checkpoints.openai import identify
+from model.checkpoints.openai import explain, identify
 from model.checkpoints.recipes import assemble
 from model.checkpoints.sources import CLIP_VOCABULARY, ENCODER, MERGES
 from model.errors import CheckpointError
@@ -116,8 +116,7 @@ def _architecture(path: Path) -> str:
     """The network that a file is of; where two are alike, the one that the file is named after."""
     names = identify(path)
     if not names:
-        keys = ", ".join(list(read_header(path))[:3])
-        raise CheckpointError(f"{path} is of no network that is known here; its first keys: {keys}")
+        raise CheckpointError(f"{path} is of no network that is known here: {explain(path)}")
     return next((name for name in names if name.rpartition("-")[2] in path.stem), names[0])
 
 
