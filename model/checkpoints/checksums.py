@@ -5,6 +5,7 @@ the pipeline that uses them. A file whose size and time of change are those of t
 checked already and is not read again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -92,7 +93,8 @@ def check_file(path: Path, folder: Path, name: str) -> bool:
     found = sha256_of(path)
     if found != entry.sha256:
         raise _changed(path, f"sha256 {found}", entry.sha256)
-    record_checksum(folder, name, path, found)
+    with contextlib.suppress(OSError):  # a folder that may only be read: it is checked next time too
+        record_checksum(folder, name, path, found)
     return True
 
 
@@ -102,9 +104,8 @@ def check_pipeline(spec: PipelineSpec) -> None:
     Raises:
         CheckpointError: a file is missing, or not what was recorded.
     """
+    require_files(spec)
     for path in weight_files(spec):
-        if not path.exists():
-            raise CheckpointError(_missing(spec, path))
         try:
             if not check_file(path, path.parent, path.name):
                 check_file(path, spec.folder, str(path))
@@ -119,11 +120,22 @@ def weight_files(spec: PipelineSpec) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(os.path.normpath(path)) for path in paths))
 
 
-def _missing(spec: PipelineSpec, path: Path) -> str:
-    return (
-        f"{path} of the pipeline {spec.name} is missing: put it back, or "
-        f"`glide models remove {spec.name}` and pull or add it again"
-    )
+def missing_files(spec: PipelineSpec) -> tuple[Path, ...]:
+    """The weight files of a pipeline that are not there."""
+    return tuple(path for path in weight_files(spec) if not path.exists())
+
+
+def require_files(spec: PipelineSpec) -> None:
+    """Returns when every weight file of a pipeline is there.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    for path in missing_files(spec):
+        raise CheckpointError(
+            f"{path} of the pipeline {spec.name} is missing: put it back, or "
+            f"`glide models remove {spec.name}` and pull or add it again"
+        )
 
 
 def _changed(path: Path, found: str, recorded: str) -> CheckpointError:

@@ -18,7 +18,6 @@ Report = Callable[[int, int | None], None]
 """Hears how many bytes of a file are there, and of how many, where that is known."""
 
 RETRIES = 5
-_CHUNK_BYTES = 1 << 18
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -117,7 +116,7 @@ def _fetch_rest(client: httpx.Client, url: str, target: Path, report: Report) ->
 def _copy(answer: httpx.Response, file: IO[bytes], have: int, report: Report) -> None:
     total = _total(answer)
     report(have, total)
-    for chunk in answer.iter_raw(_CHUNK_BYTES):
+    for chunk in answer.iter_raw():
         file.write(chunk)
         have += len(chunk)
         report(have, total)

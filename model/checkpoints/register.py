@@ -12,16 +12,15 @@ from pathlib import Path
 import torch
 
 from model.catalog import PipelineSpec, StageSpec, load_spec, save_spec
-from model.checkpoints.architectures import ARCHITECTURES
+from model.checkpoints.architectures import ARCHITECTURES, build_network
 from model.checkpoints.checksums import record_checksum, sha256_of, weight_files
 from model.checkpoints.headers import read_header
 from model.checkpoints.home import check_name, locked, vocabulary_folder
-from model.checkpoints.native import check_weights, load_weights
+from model.checkpoints.native import check_weights, load_weights, shapes_of, weight_differences
 from model.checkpoints.openai import explain, identify
 from model.checkpoints.recipes import assemble
 from model.checkpoints.sources import CLIP_VOCABULARY, ENCODER, MERGES
 from model.errors import CheckpointError
-from model.networks.text_unet import TextUNet
 from model.text.bpe import clip_tokenizer, gpt2_tokenizer
 
 Report = Callable[[str, int, int | None], None]
@@ -146,7 +145,7 @@ def _check_stage(spec: PipelineSpec, stage: StageSpec) -> None:
         return
     config, weights = load_weights(paths)
     with torch.device("meta"):
-        network = TextUNet(config)
+        network = build_network(config)
     check_weights(weights, network.state_dict(), f"{spec.name}/{stage.name}")
 
 
@@ -157,9 +156,11 @@ def check_architecture(path: Path, architecture: str) -> None:
         CheckpointError: it hasn't; the message names the first keys that differ.
     """
     with torch.device("meta"):
-        expected = ARCHITECTURES[architecture].build().state_dict()
-        found = {key: torch.empty(info.shape) for key, info in read_header(path).items()}
-    check_weights(found, expected, f"{path.name} to {architecture}")
+        expected = shapes_of(ARCHITECTURES[architecture].build().state_dict())
+    found = {key: torch.Size(info.shape) for key, info in read_header(path).items()}
+    differences = weight_differences(found, expected)
+    if differences:
+        raise CheckpointError(f"{path.name} is not {architecture}: {differences}")
 
 
 def _write_tokenizers(spec: PipelineSpec, tokens: Path) -> None:

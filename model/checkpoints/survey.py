@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.catalog import PipelineSpec
-from model.checkpoints.checksums import weight_files
+from model.checkpoints.checksums import missing_files, weight_files
 from model.checkpoints.headers import TensorInfo, read_header
 from model.errors import CheckpointError
 from model.params import Task
@@ -57,7 +57,7 @@ class Survey:
 
 def survey(spec: PipelineSpec) -> Survey:
     """Looks at a pipeline's files; never fails for what it finds."""
-    missing = tuple(path for path in weight_files(spec) if not path.exists())
+    missing = missing_files(spec)
     found, problem = Footprint(0, {}), None
     try:
         found = found if missing else footprint(spec)
