@@ -93,7 +93,7 @@ def check_file(path: Path, folder: Path, name: str) -> bool:
     found = sha256_of(path)
     if found != entry.sha256:
         raise _changed(path, f"sha256 {found}", entry.sha256)
-    with contextlib.suppress(OSError):  # a folder that may only be read: it is checked next time too
+    with contextlib.suppress(OSError):  # a folder that may only be read: then again next time
         record_checksum(folder, name, path, found)
     return True
 
