@@ -47,7 +47,8 @@ class ApiSettings(_Group):
 
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8000, ge=0, le=65_535, description="port to bind; 0 picks a free one")
-    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body")
+    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body, pictures apart")
+    max_picture_bytes: int = Field(16 << 20, gt=0, description="largest picture of a client")
     max_wait_s: float = Field(60.0, gt=0, description="longest long poll")
     keepalive_s: float = Field(15.0, gt=0, description="time between comments on a quiet stream")
 

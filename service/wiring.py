@@ -79,12 +79,12 @@ def build_catalog(settings: Settings) -> Mapping[str, PipelineSpec]:
 
 
 def build_tokenizers(catalog: Mapping[str, PipelineSpec]) -> Mapping[str, CaptionTokenizer]:
-    """A tokenizer for each pipeline.
+    """A tokenizer for each pipeline that reads captions.
 
     Raises:
         CheckpointError: a tokenizer is missing or damaged.
     """
-    return {name: load_tokenizer(spec) for name, spec in catalog.items()}
+    return {name: load_tokenizer(spec) for name, spec in catalog.items() if spec.context}
 
 
 def served_specs(settings: Settings) -> tuple[PipelineSpec, ...]:

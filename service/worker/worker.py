@@ -13,8 +13,8 @@ from model.errors import ModelError
 from service.engine.engine import Engine, Failure, StepOutput
 from service.errors import JobError
 from service.jobs import JobFailure
-from service.queue.leases import Lease
 from service.worker.courier import (
+    Arrival,
     Courier,
     ImageReady,
     JobDone,
@@ -130,8 +130,8 @@ class Worker:
         except Empty:
             return
 
-    def _add(self, lease: Lease) -> None:
-        job, token = lease.job, lease.token
+    def _add(self, arrival: Arrival) -> None:
+        job, token = arrival.lease.job, arrival.lease.token
         if not self._held.is_wanted(token):
             return
         finished = {image.index for image in job.images}
@@ -140,7 +140,7 @@ class Worker:
             self._courier.send(JobDone(token))
             return
         try:
-            self._engine.add(token, job.params, finished)
+            self._engine.add(token, job.params, finished, arrival.pictures)
         except (ModelError, JobError) as error:
             self._fail(token, error)
 
@@ -153,7 +153,7 @@ class Worker:
                 PreviewReady(preview.job_id, preview.index, preview.step, preview.pixels)
             )
         for image in output.images:
-            self._courier.send(ImageReady(image.job_id, image.index, image.pixels))
+            self._courier.send(ImageReady(image.job_id, image.index, image.seed, image.pixels))
         for token in output.finished:
             self._held.left_engine(token)
             self._courier.send(JobDone(token))
