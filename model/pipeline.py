@@ -6,7 +6,7 @@ no jobs and no batches.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from model.conditioning import Conditioning
 from model.diffusion.prediction import Parameterization
 from model.diffusion.schedule import noise_schedule
 from model.errors import ModelError, UnsupportedSampling
+from model.imaging import Pictures
 from model.networks.text_unet import TextUNet
 from model.params import SamplerName, SamplingParams
 from model.sampling.noise import INITIAL, noise
@@ -70,11 +71,22 @@ class Pipeline:
         )
         return cls(spec, networks, load_tokenizer(spec), device)
 
-    def prepare(self, params: SamplingParams, skip: Collection[int] = ()) -> list[Trajectory]:
-        """One base-stage trajectory for each image k not in `skip`, seeded with seed + k.
+    def prepare(
+        self,
+        params: SamplingParams,
+        skip: Collection[int] = (),
+        pictures: Pictures | None = None,
+    ) -> list[Trajectory]:
+        """One first-stage trajectory for each drawn image k not in `skip`, seeded with seed + k.
+
+        Args:
+            params: the request.
+            skip: images that are there already.
+            pictures: what `params.image` and `params.mask` name, for the tasks that need it.
 
         Raises:
             UnsupportedSampling: the pipeline can't serve the request.
+            ConditioningError: a picture or a mask that can't be used.
         """
         violations = self.spec.violations(params)
         if violations:
@@ -99,11 +111,13 @@ class Pipeline:
                 seed=params.seed + index,
                 stage_index=0,
             )
-            for index in range(params.n)
+            for index in range(params.drawn)
             if index not in skip
         ]
 
-    def promote(self, trajectory: Trajectory, params: SamplingParams) -> Trajectory | None:
+    def promote(
+        self, trajectory: Trajectory, params: SamplingParams, pictures: Pictures | None = None
+    ) -> Trajectory | None:
         """The next stage's trajectory of one that is done; None when its image is finished.
 
         The low-resolution image is not rounded to 8 bits in between: kernels round differently by
@@ -146,6 +160,14 @@ class Pipeline:
         side = self.spec.base.resolution
         small = torch.nn.functional.adaptive_avg_pool2d(x0, (side, side))
         return _to_pixels(small)
+
+    def rank(self, params: SamplingParams, images: Sequence[NDArray[np.uint8]]) -> Sequence[float]:
+        """How well each image, (H, W, 3) uint8, fits the prompt by the pipeline's noised CLIP.
+
+        Raises:
+            UnsupportedSampling: the pipeline has none.
+        """
+        raise UnsupportedSampling(f"{self.spec.name} has no CLIP to rank images with.")
 
     def stage(self, trajectory: Trajectory) -> StageSpec:
         """The stage that a trajectory is in."""
