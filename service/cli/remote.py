@@ -21,10 +21,11 @@ from service.telemetry.logging import configure_logging
 
 @requests.takes_drawing
 def submit(
-    drawing: requests.Drawing,
+    *,
     prompt: requests.Prompt = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A file.")] = Path("out.png"),
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
+    drawing: requests.Drawing,
     as_json: requests.AsJson = False,
 ) -> None:
     """Draw on a server, and follow the job."""
@@ -37,9 +38,10 @@ def submit(
 
 @requests.takes_drawing
 def demo(
-    drawing: requests.Drawing,
+    *,
     prompt: requests.Prompt = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("out"),
+    drawing: requests.Drawing,
     threads: Threads = None,
 ) -> None:
     """Start everything, draw one request through HTTP, and clean up."""

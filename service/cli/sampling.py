@@ -41,7 +41,7 @@ class _Order:
 
 @requests.takes_drawing
 def sample(
-    drawing: requests.Drawing,
+    *,
     prompt: requests.Prompt = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A file, or with --prompts a folder.")
@@ -49,6 +49,7 @@ def sample(
     prompts: Annotated[
         Path | None, typer.Option(help="A file with one prompt a line; line k gets seed + k.")
     ] = None,
+    drawing: requests.Drawing,
     threads: Threads = None,
     as_json: requests.AsJson = False,
 ) -> None:
