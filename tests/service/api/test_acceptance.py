@@ -119,7 +119,7 @@ def test_a_pipeline_with_classes_and_no_captions_needs_no_tokenizer(spec: Pipeli
 
 
 def test_null_means_the_default(spec: PipelineSpec, tokenizer: CaptionTokenizer) -> None:
-    nulls = dict.fromkeys(set(JobCreate.model_fields) - {"prompt"})
+    nulls: dict[str, Any] = dict.fromkeys(set(JobCreate.model_fields) - {"prompt"})
     assert accepted(spec, tokenizer, **nulls) == accepted(spec, tokenizer)
 
 
