@@ -70,6 +70,7 @@ class ModelsSettings(_Group):
     """Which pipelines there are beside the built-in one."""
 
     folders: tuple[Path, ...] = Field((), description="pipeline folders, or folders of them")
+    clip: Path | None = Field(None, description="folder of a CLIP that ranks images for best_of")
 
 
 class LogSettings(_Group):

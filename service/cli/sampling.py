@@ -57,7 +57,7 @@ def sample(
     settings = override(load_settings(), "worker", threads=threads)
     captions = _captions(prompt, prompts, output, drawing)
     catalog = build_catalog(settings)
-    orders = _orders(catalog, captions, drawing)
+    orders = _orders(settings, catalog, captions, drawing)
     console = Console(stderr=True)
     for order in orders:
         for warning in _remarks(order.job):
@@ -92,6 +92,7 @@ def _captions(
 
 
 def _orders(
+    settings: Settings,
     catalog: Mapping[str, PipelineSpec],
     captions: Sequence[tuple[str, Path]],
     drawing: requests.Drawing,
@@ -112,6 +113,7 @@ def _orders(
             tenant="local",
             seed=0,
             inputs=inputs,
+            ranking=settings.models.clip is not None,
         )
         orders.append(_Order(job, inputs, requests.image_paths(path, job.params.n)))
     return orders

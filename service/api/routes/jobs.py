@@ -88,6 +88,7 @@ def _accept(
         tenant=tenant,
         seed=secrets.randbelow(_DRAWN_SEEDS),
         inputs=inputs,
+        ranking=services.settings.models.clip is not None,
     )
 
 
