@@ -14,15 +14,17 @@ from model.guiding import Guides
 from model.networks.classifier import ClassifierConfig
 from model.networks.clip import LOGIT_SCALE, ClipConfig, ClipImageConfig, ClipTextConfig
 from model.networks.unet import UNetConfig
+from model.params import GuideName
 from model.scenes.lexicon import CORE
 from model.scenes.sprites import Sprites
+from model.text.bpe import ClipTokenizer
 from model.text.tokenizer import load_tokenizer
 from model.training.config import PRESETS, TrainingConfig, TrainingError, config_from_record
 from model.training.export import export_guide, export_stage
 from model.training.objectives import contrastive_loss, noised
 from model.training.run import train
 from model.training.trainer import Budget, Trainer
-from model.training.vocabulary import with_vocabulary
+from model.training.vocabulary import tokenizer_for, with_vocabulary
 from tests.model.training.runs import dataset, train_until
 from tests.model.training.test_training import TINY
 
@@ -52,14 +54,14 @@ CLASSIFIER = with_vocabulary(
             trunk=UNetConfig(
                 out_channels=0,
                 model_channels=32,
-                channel_mult=(1, 1, 1),
+                channel_mult=(1,),
                 residual_blocks=1,
-                attention_factors=(4,),
+                attention_factors=(),
                 head_channels=32,
-                resblock_updown=False,
+                patch=8,
             ),
             image_size=64,
-            pool="adaptive",
+            pool="spatial",
         ),
     )
 )
@@ -135,13 +137,16 @@ def test_export_puts_guides_beside_their_stage(sprites: Sprites, tmp_path: Path)
     assert [guide.kind for guide in spec.guides] == ["classifier", "clip"]
     assert spec.classes == len(CORE.backgrounds)
     guides = Guides.load(spec, load_tokenizer(spec), CPU, torch.float32)
-    assert len(guides.for_steps) == 2
-    scene = dataset(CLIP, sprites)[3]
+    assert set(guides.for_steps) == set(GuideName)
+    reader = tokenizer_for(CLIP)
+    assert isinstance(reader, ClipTokenizer)
     clip.network.load_state_dict({key: value.half() for key, value in clip.ema.items()})
-    expected = clip.network.encode_text(scene.tokens, scene.token_mask.sum(dim=1))[0]
-    words = "a cat on the grass", "a dog on the grass"
-    assert not torch.equal(guides.caption(words[0]), guides.caption(words[1]))
-    assert expected.shape == guides.caption(words[0]).shape
+    for words in ("a cat on the grass", "a dog on the grass", ""):
+        ids, length = reader.encode(words)
+        with torch.no_grad():
+            expected = clip.network.encode_text(torch.tensor([ids]), torch.tensor([length]))[0]
+        torch.testing.assert_close(guides.caption(words), expected)
+    assert not torch.equal(guides.caption("a cat"), guides.caption("a dog"))
 
 
 def test_a_guide_needs_a_stage_of_its_process(tmp_path: Path) -> None:
@@ -155,7 +160,7 @@ def test_a_guide_needs_a_stage_of_its_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"objective": "denoising"}, "channel_mult"),
+        ({"objective": "denoising"}, "embedding"),
         ({"objective": "guessing"}, "no objective 'guessing'"),
         ({"stage": "upsample"}, "leads the base stage"),
         ({"crop": 32}, "whole pictures"),
