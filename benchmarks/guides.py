@@ -47,7 +47,7 @@ def main() -> None:
             torch.manual_seed(number)
             t = torch.full((len(pictures),), number)
             x_t = diffuse(pictures, torch.randn_like(pictures), gather(schedule.alpha_bar, t))
-            rows = zip(x_t.split(CHOICE), t.split(CHOICE), strict=True)
+            rows = zip(torch.split(x_t, CHOICE), torch.split(t, CHOICE), strict=True)
             with torch.no_grad():
                 if isinstance(network, NoisedClip):
                     found = [network.encode_image(*each) for each in rows]
