@@ -12,7 +12,7 @@ from model.catalog import load_spec
 from model.diffusion.schedule import noise_schedule
 from model.guiding import Guides
 from model.networks.classifier import ClassifierConfig
-from model.networks.clip import LOGIT_SCALE, ClipConfig, ClipImageConfig, ClipTextConfig
+from model.networks.clip import LOGIT_SCALE, ClipConfig, ClipImageConfig, ClipTextConfig, NoisedClip
 from model.networks.unet import UNetConfig
 from model.params import GuideName
 from model.scenes.lexicon import CORE
@@ -140,6 +140,7 @@ def test_export_puts_guides_beside_their_stage(sprites: Sprites, tmp_path: Path)
     assert set(guides.for_steps) == set(GuideName)
     reader = tokenizer_for(CLIP)
     assert isinstance(reader, ClipTokenizer)
+    assert isinstance(clip.network, NoisedClip)
     clip.network.load_state_dict({key: value.half() for key, value in clip.ema.items()})
     for words in ("a cat on the grass", "a dog on the grass", ""):
         ids, length = reader.encode(words)
