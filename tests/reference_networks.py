@@ -1,43 +1,28 @@
-"""The networks of the golden files: built from GLIDE's options, weights by the files' fill rule."""
+"""The networks of the golden files: built from their own options, weights by the files' fill rule."""
 
 import math
 import zlib
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from model.checkpoints.architectures import unet_from_glide_options
 from model.networks.text_unet import TextUNet
-from model.networks.unet import UNetConfig
-from model.text.encoder import TextConfig
 
-_MULTIPLIERS = {256: "1,1,2,2,4,4", 64: "1,2,3,4"}
+N = TypeVar("N", bound=nn.Module)
 
 
 def network_from_options(options: dict[str, Any]) -> TextUNet:
     """The network that GLIDE's options describe, filled, in evaluation mode."""
-    side = options["image_size"]
-    multipliers = options["channel_mult"] or _MULTIPLIERS[side]
-    config = UNetConfig(
-        out_channels=6,
-        model_channels=options["num_channels"],
-        channel_mult=tuple(int(each) for each in multipliers.split(",")),
-        residual_blocks=options["num_res_blocks"],
-        attention_factors=tuple(
-            side // int(pixels) for pixels in options["attention_resolutions"].split(",")
-        ),
-        head_channels=options["num_head_channels"],
-        low_res=options["super_res"],
-        inpainting=options["inpaint"],
-        text=TextConfig(
-            vocabulary=50257,
-            context=options["text_ctx"],
-            width=options["xf_width"],
-            layers=options["xf_layers"],
-            heads=options["xf_heads"],
-        ),
-    )
-    network = TextUNet(config).eval().requires_grad_(False)
+    network = filled(unet_from_glide_options(options))
+    assert isinstance(network, TextUNet)
+    return network
+
+
+def filled(network: N) -> N:
+    """A network with the files' weights, in evaluation mode."""
+    network.eval().requires_grad_(False)
     fill(network)
     return network
 

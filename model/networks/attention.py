@@ -1,28 +1,35 @@
 """Self-attention over [text keys/values ; image keys/values] (GLIDE, arXiv:2112.10741 §2.2)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.networks.layers import GroupNorm32, zero_init
 
+AttentionOrder = Literal["legacy", "new"]
+
 
 class AttentionBlock(nn.Module):
     """Image positions attend to each other and to the caption; a residual branch.
 
-    The channels of `qkv` are heads × [q | k | v] × head width, those of `encoder_kv` heads ×
-    [k | v] × head width. No position is masked: a caption's padding is attended too, with
-    embeddings of its own.
+    No position is masked: a caption's padding is attended too, with embeddings of its own.
 
     Args:
         channels: C.
         heads: number of heads.
         text_width: D of the caption's sequence; None without a caption.
+        order: the channels of `qkv` are heads × [q | k | v] × head width (`legacy`) or [q | k | v]
+            × heads × head width (`new`), those of `encoder_kv` likewise with [k | v].
     """
 
-    def __init__(self, channels: int, heads: int, text_width: int | None) -> None:
+    def __init__(
+        self, channels: int, heads: int, text_width: int | None, *, order: AttentionOrder = "legacy"
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.order = order
         self.norm = GroupNorm32(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.encoder_kv = nn.Conv1d(text_width, 2 * channels, 1) if text_width else None
@@ -59,7 +66,24 @@ class AttentionBlock(nn.Module):
         return x + out.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def _split(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, N, heads × parts × head width) → `parts` tensors (B, heads, N, head width)."""
-        batch, length, _ = joined.shape
-        split = joined.reshape(batch, length, self.heads, parts, -1)
-        return split.permute(3, 0, 2, 1, 4).unbind(0)
+        return split_heads(joined, self.heads, parts, self.order)
+
+
+def split_heads(
+    joined: Tensor, heads: int, parts: int, order: AttentionOrder
+) -> tuple[Tensor, ...]:
+    """Queries, keys and values out of one tensor's channels.
+
+    Args:
+        joined: (B, N, parts · C).
+        heads: number of heads.
+        parts: 3 for queries, keys and values; 2 for keys and values.
+        order: how they lie in the channels, see `AttentionBlock`.
+
+    Returns:
+        `parts` tensors (B, heads, N, C / heads).
+    """
+    batch, length, _ = joined.shape
+    if order == "legacy":
+        return joined.reshape(batch, length, heads, parts, -1).permute(3, 0, 2, 1, 4).unbind(0)
+    return joined.reshape(batch, length, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)

@@ -20,6 +20,8 @@ class TextConfig:
         heads: attention heads.
         pooling: what becomes the caption's vector: the `last` position (GLIDE's), or the `mean`
             over the caption's real tokens.
+        final_norm: the sequence is normalized at the end.
+        padding: padding positions get a learned vector each; otherwise they are tokens like others.
     """
 
     vocabulary: int
@@ -28,6 +30,8 @@ class TextConfig:
     layers: int
     heads: int
     pooling: Literal["last", "mean"] = "last"
+    final_norm: bool = True
+    padding: bool = True
 
 
 class TextEncoder(nn.Module):
@@ -46,9 +50,10 @@ class TextEncoder(nn.Module):
         self.text_config = config
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.positional_embedding = nn.Parameter(torch.randn(config.context, config.width) * 0.02)
-        self.padding_embedding = nn.Parameter(torch.randn(config.context, config.width) * 0.02)
+        if config.padding:
+            self.padding_embedding = nn.Parameter(torch.randn(config.context, config.width) * 0.02)
         self.transformer = Transformer(config)
-        self.final_ln = _Norm(config.width)
+        self.final_ln = _Norm(config.width) if config.final_norm else None
         self.transformer_proj = nn.Linear(config.width, embedding_width)
 
     def encode_caption(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,15 +61,16 @@ class TextEncoder(nn.Module):
 
         Args:
             tokens: (B, L) int64.
-            mask: (B, L) bool, True for real tokens; padding positions get a learned vector each.
+            mask: (B, L) bool, True for real tokens.
 
         Returns:
             The captions' vectors (B, E) and sequences (B, L, D).
         """
         x = self.token_embedding(tokens) + self.positional_embedding[None]
-        x = torch.where(mask[..., None], x, self.padding_embedding[None])
+        if self.text_config.padding:
+            x = torch.where(mask[..., None], x, self.padding_embedding[None])
         x = self.transformer(x.to(self.transformer_proj.weight.dtype))
-        sequence: Tensor = self.final_ln(x)
+        sequence: Tensor = x if self.final_ln is None else self.final_ln(x)
         pooled: Tensor = self.transformer_proj(self._pool(sequence, mask))
         return pooled, sequence
 
