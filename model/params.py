@@ -3,6 +3,7 @@
 Knows no pipeline: whether a pipeline can serve a request is `model.catalog`'s business.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +17,18 @@ class SamplerName(StrEnum):
     DDPM = "ddpm"
     DDIM = "ddim"
     DPMPP_2M = "dpmpp_2m"
+    DPMPP_1 = "dpmpp_1"
+    DPMPP_3M = "dpmpp_3m"
+    DPMPP_2M_SDE = "dpmpp_2m_sde"
+    UNIPC = "unipc"
+    UNIPC_3 = "unipc_3"
+
+
+class GuideName(StrEnum):
+    """The networks whose gradient can guide a run: a noised CLIP, a noised classifier."""
+
+    CLIP = "clip"
+    CLASSIFIER = "classifier"
 
 
 class Task(StrEnum):
@@ -120,3 +133,14 @@ class SamplingParams:
     def drawn(self) -> int:
         """How many images are denoised; `n` of them are kept."""
         return self.n if self.best_of is None else self.best_of
+
+
+def steps_at_strength(steps: int, strength: float) -> int:
+    """⌈strength · steps⌉, at least 1: what is left of a run that starts from a picture.
+
+    Args:
+        steps: of the whole run.
+        strength: the share of the process that is run again, in (0, 1].
+    """
+    rounded_up = math.ceil(round(strength * steps, 9))  # 0.55 · 20 is more than 11 in floats
+    return min(max(rounded_up, 1), steps)

@@ -24,10 +24,13 @@ def ancestral(process: NoiseSchedule, *, eta: float, variance: Variance) -> Upda
         mean = process.posterior_mean_coef1[t] * X0 + process.posterior_mean_coef2[t] * X_T
         rows.append(mean + (t > 0) * sigma[t] * NOISE)
     weights = np.array(rows)
+    gradient_variance = _gradient_variance(process, variance)[::-1].copy()
     if variance != "learned_range":
-        return UpdateTable(weights)
+        return UpdateTable(weights, gradient_variance=gradient_variance)
     log_beta, log_beta_tilde = np.log(process.betas), process.posterior_log_variance_clipped
-    return UpdateTable(weights, log_beta[::-1].copy(), log_beta_tilde[::-1].copy())
+    return UpdateTable(
+        weights, log_beta[::-1].copy(), log_beta_tilde[::-1].copy(), gradient_variance
+    )
 
 
 def _sigma(process: NoiseSchedule, variance: Variance) -> FloatArray:
@@ -38,3 +41,10 @@ def _sigma(process: NoiseSchedule, variance: Variance) -> FloatArray:
             return np.sqrt(process.betas)
         case "learned_range":
             return np.ones(process.timesteps)
+
+
+def _gradient_variance(process: NoiseSchedule, variance: Variance) -> FloatArray:
+    """σ² of x_{t-1} for a gradient; at t = 0, which draws no noise, β counts as β̃_1."""
+    if variance != "fixed_large":
+        return _sigma(process, variance) ** 2
+    return np.append(np.exp(process.posterior_log_variance_clipped[0]), process.betas[1:])

@@ -38,19 +38,25 @@ class GuidedRows:
 
 
 def active_scale(
-    scale: float, interval: tuple[float, float], timestep: int, timesteps: int
+    scale: float,
+    interval: tuple[float, float],
+    timestep: int,
+    timesteps: int,
+    *,
+    off: float = 1.0,
 ) -> float:
-    """The scale where guidance acts, and 1, no guidance, elsewhere.
+    """The scale where guidance acts, and the one that means no guidance elsewhere.
 
     Args:
-        scale: s in ε = ε_∅ + s (ε_c - ε_∅).
+        scale: s in ε = ε_∅ + s (ε_c - ε_∅), or of a guide's gradient.
         interval: (low, high) as fractions of the trained process, 1 being pure noise:
             Kynkäänniemi et al. 2024, arXiv:2404.07724.
         timestep: t of the trained process.
         timesteps: T, its length.
+        off: the scale that means no guidance: 1 for classifier-free guidance, 0 for a gradient.
     """
     low, high = interval
-    return scale if low <= timestep / max(timesteps - 1, 1) <= high else 1.0
+    return scale if low <= timestep / max(timesteps - 1, 1) <= high else off
 
 
 def guided_rows(

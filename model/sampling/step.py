@@ -4,27 +4,23 @@ Any set of trajectories of one stage and size shares it: samplers, step counts, 
 and thresholding are numbers of a row here. Knows no network and no request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.conditioning import Conditioning, stack
-from model.diffusion.prediction import (
-    Parameterization,
-    learned_log_variance,
-    per_row,
-    threshold,
-    to_x0,
-)
-from model.diffusion.schedule import FloatArray
-from model.params import Thresholding
+from model.diffusion.prediction import Parameterization, per_row, threshold, to_x0
+from model.errors import UnsupportedSampling
+from model.params import GuideName, Thresholding
 from model.sampling.guidance import GuidedRows, active_scale, guide, guided_rows
-from model.sampling.table import HISTORY
+from model.sampling.guides import Guide
 from model.sampling.trajectory import Trajectory
+from model.sampling.update import moved_images, updated
+
+NO_GUIDES: Mapping[GuideName, Guide] = {}
 
 
 class Denoiser(Protocol):
@@ -51,24 +47,36 @@ class StepReport:
     Attributes:
         trajectories: how many moved on by one step.
         rows: how many rows the network call had.
+        guide_rows: how many rows the calls of the guides had.
     """
 
     trajectories: int
     rows: int
+    guide_rows: int = 0
 
 
 @torch.no_grad()
 def denoise_step(
-    denoiser: Denoiser, trajectories: Sequence[Trajectory], parameterization: Parameterization
+    denoiser: Denoiser,
+    trajectories: Sequence[Trajectory],
+    parameterization: Parameterization,
+    guides: Mapping[GuideName, Guide] = NO_GUIDES,
 ) -> StepReport:
     """Moves every trajectory on by one step with one call of the network.
+
+    A guide is called once, with the rows that ask for it; its gradient is taken at x_t.
 
     Args:
         denoiser: the stage's network.
         trajectories: of one stage, one size and one device; none done, none twice.
         parameterization: of the stage.
+        guides: the networks whose gradient can lead a row.
+
+    Raises:
+        UnsupportedSampling: a row asks for a guide that is not there; nothing has moved.
     """
     assert not any(trajectory.done for trajectory in trajectories)
+    _check_guides(trajectories, guides)
     x_t = torch.stack([trajectory.x for trajectory in trajectories])  # (B, C, H, W)
     t = torch.tensor([trajectory.timestep for trajectory in trajectories])
     rows = _rows(trajectories, parameterization.schedule.timesteps)
@@ -81,10 +89,57 @@ def denoise_step(
     alpha_bar = torch.from_numpy(parameterization.schedule.alpha_bar)[t]
     x_0 = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
     x_0 = _bounded(x_0, trajectories)
-    updated = _update(trajectories, x_t, x_0, output[:, channels:])
-    for trajectory, x, image in zip(trajectories, updated, x_0, strict=True):
+    pulls = _pulls(trajectories, parameterization.schedule.timesteps)
+    gradient = _gradient(guides, pulls, trajectories, x_t, t) if pulls else None
+    if gradient is not None:
+        x_0 = moved_images(x_0, gradient, trajectories, alpha_bar)
+    x_s = updated(trajectories, x_t, x_0, output[:, channels:], gradient)
+    for trajectory, x, image in zip(trajectories, x_s, x_0, strict=True):
         trajectory.advance(x, image)
-    return StepReport(trajectories=len(trajectories), rows=len(rows.source))
+    guide_rows = sum(len(scales) for scales in pulls.values())
+    return StepReport(len(trajectories), rows=len(rows.source), guide_rows=guide_rows)
+
+
+def _check_guides(trajectories: Sequence[Trajectory], guides: Mapping[GuideName, Guide]) -> None:
+    for name in GuideName:
+        if name not in guides and any(each.guide_scales.get(name) for each in trajectories):
+            raise UnsupportedSampling(f"This stage has no {name} that could guide it.")
+
+
+def _pulls(
+    trajectories: Sequence[Trajectory], timesteps: int
+) -> Mapping[GuideName, Mapping[int, float]]:
+    """The rows that each guide acts on now, with their scales; guides without rows left out."""
+    found = {}
+    for name in GuideName:
+        scales = {
+            row: active_scale(scale, each.guidance_interval, each.timestep, timesteps, off=0.0)
+            for row, each in enumerate(trajectories)
+            if (scale := each.guide_scales.get(name, 0.0))
+        }
+        if acting := {row: scale for row, scale in scales.items() if scale}:
+            found[name] = acting
+    return found
+
+
+def _gradient(
+    guides: Mapping[GuideName, Guide],
+    pulls: Mapping[GuideName, Mapping[int, float]],
+    trajectories: Sequence[Trajectory],
+    x_t: Tensor,
+    t: Tensor,
+) -> Tensor:
+    """(B, C, H, W) Σ scale · gradient over the guides; zeros in rows that none acts on."""
+    total = torch.zeros_like(x_t)
+    for name, scales in pulls.items():
+        asking = [trajectories[row].conditioning for row in scales]
+        assert len({each.label is None for each in asking}) == 1, "a row would get class 0"
+        wanted = [Conditioning(label=each.label, clip_text=each.clip_text) for each in asking]
+        index = torch.tensor(list(scales), device=x_t.device)
+        gradient = guides[name](x_t[index], t.to(x_t.device)[index], stack(wanted)).to(total)
+        scale = per_row(torch.tensor(list(scales.values()), dtype=torch.float64), total)
+        total[index] += scale * gradient
+    return total
 
 
 def _rows(trajectories: Sequence[Trajectory], timesteps: int) -> GuidedRows:
@@ -122,56 +177,3 @@ def _keep_known(x_0: Tensor, known: Conditioning) -> Tensor:
     if known.image is None or known.mask is None:
         return x_0
     return x_0 * (1 - known.mask) + known.image * known.mask
-
-
-def _update(
-    trajectories: Sequence[Trajectory], x_t: Tensor, x_0: Tensor, variances: Tensor
-) -> Tensor:
-    """The weighted sum of every row's basis; tensors that no row uses are not even made."""
-    weights = np.stack([each.plan.weights[each.step] for each in trajectories])  # (B, K)
-    total = torch.zeros_like(x_t)
-    for column in np.flatnonzero(np.any(weights, axis=0)):
-        match column:
-            case 0:
-                plane = x_t
-            case 1:
-                plane = x_0
-            case earlier if earlier < 2 + HISTORY:
-                plane = _earlier_x0(trajectories, int(earlier) - 2)
-            case _:
-                plane = _noise(trajectories, weights[:, column], x_t)
-                plane = plane * _standard_deviation(trajectories, variances, x_t)
-        total = total + per_row(torch.from_numpy(weights[:, column]), x_t) * plane
-    return total
-
-
-def _earlier_x0(trajectories: Sequence[Trajectory], age: int) -> Tensor:
-    return torch.stack(
-        [
-            each.history[age] if age < len(each.history) else torch.zeros_like(each.x)
-            for each in trajectories
-        ]
-    )
-
-
-def _noise(trajectories: Sequence[Trajectory], weights: FloatArray, like: Tensor) -> Tensor:
-    shape = tuple(like.shape[1:])
-    planes = [
-        each.noise(each.seed, each.stage_index, each.step, shape) if used else torch.zeros(shape)
-        for each, used in zip(trajectories, weights.astype(bool), strict=True)
-    ]
-    return torch.stack(planes).to(like)
-
-
-def _standard_deviation(
-    trajectories: Sequence[Trajectory], variances: Tensor, like: Tensor
-) -> Tensor:
-    """σ per pixel where a plan leaves it to the network; 1, since log 1 = 0, in other rows."""
-    logs = [each.plan.log_variances(each.step) for each in trajectories]
-    if not any(log is not None for log in logs):
-        return torch.ones_like(like[:, :1, :1, :1])
-    assert variances.shape == like.shape, "this plan needs a network with learned variances"
-    log_beta, log_beta_tilde = torch.tensor(
-        [log or (0.0, 0.0) for log in logs], dtype=torch.float64
-    ).unbind(1)
-    return (learned_log_variance(variances, log_beta, log_beta_tilde) / 2).exp()

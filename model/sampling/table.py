@@ -18,7 +18,7 @@ X_T, X0, X0_PREV_1, X0_PREV_2, X0_PREV_3, NOISE = np.eye(HISTORY + 3)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UpdateTable:
-    """The updates of a run of S steps, noisiest first.
+    """The updates of a run of S steps, in the order they are taken.
 
     Attributes:
         weights: (S, K) float64, in the order of this module's unit vectors.
@@ -26,8 +26,12 @@ class UpdateTable:
             it, the noise's weight is a factor of a standard deviation that the network chooses for
             each pixel between √β̃ and √β.
         log_beta_tilde: (S,) float64, or None as `log_beta`.
+        gradient_variance: (S,) float64, σ² of x_s; a guide's gradient g moves x_s by σ² g
+            (Dhariwal & Nichol 2021, algorithm 1, arXiv:2105.05233). With `log_beta` it is a factor
+            of the variance that the network chooses. None where g moves x̂₀ (algorithm 2).
     """
 
     weights: FloatArray
     log_beta: FloatArray | None = None
     log_beta_tilde: FloatArray | None = None
+    gradient_variance: FloatArray | None = None

@@ -6,7 +6,8 @@ Knows no network and no batch; `model.sampling.step` moves it on.
 import json
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from model.conditioning import Conditioning
 from model.errors import SnapshotError
-from model.params import Thresholding
+from model.params import GuideName, Thresholding
 from model.sampling.noise import noise
 from model.sampling.plan import SamplingPlan
 
@@ -42,7 +43,9 @@ class Trajectory:
         conditioning: what it is conditioned on; its `image` stays where its `mask` is 1.
         unconditional: the same for classifier-free guidance; None turns guidance off.
         guidance_scale: 1 turns guidance off.
-        guidance_interval: see `SamplingParams`.
+        guidance_interval: see `SamplingParams`; of every kind of guidance.
+        guide_scales: how strongly each guide's gradient acts; a guide that is not named, or has
+            scale 0, is not asked.
         thresholding: what bounds x̂₀.
         dynamic_percentile: of dynamic thresholding, in (0, 1].
         seed: of its noise.
@@ -59,6 +62,7 @@ class Trajectory:
     unconditional: Conditioning | None = None
     guidance_scale: float = 1.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guide_scales: Mapping[GuideName, float] = field(default_factory=dict)
     thresholding: Thresholding = Thresholding.STATIC
     dynamic_percentile: float = 0.995
     seed: int = 0
