@@ -6,7 +6,7 @@ so that every device gets the same numbers.
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -44,12 +44,19 @@ def draw_weight(key: str, shape: Sequence[int]) -> Tensor:
     return gain + 0.02 * values
 
 
-@torch.no_grad()
-def fill(network: N) -> N:
-    """Gives a network its fill v1, in place, and puts it into evaluation mode."""
-    for key, tensor in network.state_dict().items():
-        tensor.copy_(draw_weight(key, tensor.shape))
-    return network.eval().requires_grad_(False)
+def filled(build: Callable[[], N], device: torch.device) -> N:
+    """A network with its fill v1, in evaluation mode, without gradients of its weights.
+
+    Args:
+        build: makes it; called where tensors have shapes only, so that nothing is drawn twice.
+        device: where it goes.
+    """
+    with torch.device("meta"):
+        network = build()
+    shapes = network.state_dict()
+    weights = {key: draw_weight(key, tensor.shape) for key, tensor in shapes.items()}
+    network.load_state_dict(weights, assign=True)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def check_fill(golden: Golden) -> None:

@@ -116,7 +116,7 @@ class Golden:
         name: str,
         found: Tensor | Array | Callable[[], Tensor | Array],
         *,
-        limit: float | None = None,
+        limit: float | Array | None = None,
         half: Half | None = None,
     ) -> None:
         """Compares a result with the array of that name, if the file holds it.
@@ -124,7 +124,8 @@ class Golden:
         Args:
             name: of the array.
             found: the result, or what computes it where it is wanted.
-            limit: absolute, where the file has no entry for the array; None: the rule for its type.
+            limit: absolute, of all values or of each, where the file has no entry for the array;
+                None: the rule for its type.
             half: the limit in half precision; None for what is computed in full precision always.
         """
         if name not in self._arrays:
@@ -170,17 +171,22 @@ class Golden:
         )
 
     def _compare(
-        self, name: str, wanted: Array, got: Array, limit: float | None, half: Half | None
+        self,
+        name: str,
+        wanted: Array,
+        got: Array,
+        limit: float | Array | None,
+        half: Half | None,
     ) -> Comparison:
         if wanted.dtype.kind != "f":
             return compare_equal(name, wanted, got)
         if half is not None and self.setting.dtype != torch.float32:
-            allowed = half.value[self.setting.dtype == torch.bfloat16]
-            return compare_relative(name, wanted, got, allowed)
-        listed = listed_limit(self._tolerances, name)
-        if listed is None:
-            listed = default_limit(self.file, wanted) if limit is None else limit
-        return compare_absolute(name, wanted, got, listed)
+            share = half.value[self.setting.dtype == torch.bfloat16]
+            return compare_relative(name, wanted, got, share)
+        allowed: float | Array | None = listed_limit(self._tolerances, name)
+        if allowed is None:
+            allowed = default_limit(self.file, wanted) if limit is None else limit
+        return compare_absolute(name, wanted, got, allowed)
 
 
 def read_golden(path: Path, tolerances: Mapping[str, Any], setting: Setting) -> Golden:

@@ -35,7 +35,7 @@ def check_metrics(golden: Golden) -> None:
             shares = precision_recall(sample, reference, golden.meta["k"], precision)
             points = np.array([len(sample), len(reference)])
             # One point of slack in either share: a point on a ball's rim falls as rounding has it.
-            golden.check_shares(name, np.array(shares), 1 / points)
+            golden.check(name, np.array(shares), limit=(1 + 1e-9) / points)
 
 
 def _check_frechet(golden: Golden, fitted: dict[str, Gaussian]) -> None:
@@ -50,11 +50,8 @@ def _check_frechet(golden: Golden, fitted: dict[str, Gaussian]) -> None:
 def _check_radii(golden: Golden, name: str) -> None:
     stored = f"radii_{name}"
     if golden.has(stored):
-        golden.check_shares(
-            stored,
-            manifold_radii(golden.array(name), golden.meta["k"]),
-            _RADIUS_SHARE * np.abs(golden.array(stored)),
-        )
+        limits = _RADIUS_SHARE * np.abs(golden.array(stored))
+        golden.check(stored, manifold_radii(golden.array(name), golden.meta["k"]), limit=limits)
 
 
 def _check_scores(golden: Golden) -> None:

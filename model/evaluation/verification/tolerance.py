@@ -87,15 +87,29 @@ def compare_equal(array: str, wanted: Array, found: Array) -> Comparison:
     return Comparison(array, Measure.EQUAL, float(unequal), 0.0, reason)
 
 
-def compare_absolute(array: str, wanted: Array, found: Array, limit: float) -> Comparison:
-    """The largest absolute difference; equal infinities are equal, NaN is a miss."""
+def compare_absolute(
+    array: str, wanted: Array, found: Array, limit: float | Array
+) -> Comparison:
+    """The absolute difference that is closest to its limit; NaN is a miss, equal infinities not.
+
+    Args:
+        array: its name.
+        wanted: the golden values.
+        found: the result.
+        limit: of all values, or of each.
+    """
+    loosest = float(np.max(limit))
     if reason := _unequal_shapes(wanted, found) or _not_a_number(wanted, found):
-        return Comparison(array, Measure.ABSOLUTE, None, limit, reason)
-    with np.errstate(invalid="ignore"):
+        return Comparison(array, Measure.ABSOLUTE, None, loosest, reason)
+    if not wanted.size:
+        return Comparison(array, Measure.ABSOLUTE, 0.0, loosest)
+    limits = np.broadcast_to(np.asarray(limit, np.float64), wanted.shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
         apart = np.where(wanted == found, 0.0, np.abs(_double(found) - _double(wanted)))
-    difference = float(apart.max(initial=0.0))
-    reason = "" if difference <= limit else f"off by {difference:.3g}, more than {limit:.3g}"
-    return Comparison(array, Measure.ABSOLUTE, difference, limit, reason)
+        worst = np.argmax(np.where(apart == 0, 0.0, apart / limits))
+    difference, allowed = float(apart.flat[worst]), float(limits.flat[worst])
+    reason = "" if difference <= allowed else f"off by {difference:.3g}, more than {allowed:.3g}"
+    return Comparison(array, Measure.ABSOLUTE, difference, allowed, reason)
 
 
 def compare_relative(array: str, wanted: Array, found: Array, limit: float) -> Comparison:

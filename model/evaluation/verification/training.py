@@ -35,3 +35,60 @@ def check_resampler(golden: Golden) -> None:
         importance.append(resampler.importance())
     golden.check("weights", np.array(weights))
     golden.check("importance", np.array(importance))
+
+
+def check_gradients(golden: Golden) -> None:
+    """`train_grads_*`: the loss of one batch and what it asks of the weights."""
+    golden.accept(("x0", "noise", "t", *INPUTS))
+    options = golden.meta["options"]
+    process = respaced_process(
+        options["noise_schedule"], options["diffusion_steps"], options["timestep_respacing"]
+    )
+    network = glide_network(golden, torch.float32).requires_grad_(True)
+    with torch.enable_grad():
+        losses = _losses(golden, network, process)
+        losses.total.mean().backward()  # type: ignore[no-untyped-call]
+    golden.check("loss", losses.total)
+    golden.check("mse", losses.simple)
+    assert losses.bound is not None
+    golden.check("vb", process.timesteps / 1000 * losses.bound)
+    _check_gradients(golden, dict(network.named_parameters()))
+
+
+def _losses(golden: Golden, network: UNet, process: NoiseSchedule) -> Losses:
+    x_0, noise, t = golden.tensor("x0"), golden.tensor("noise"), golden.tensor("t").long()
+    kept = space_timesteps(
+        respacing(golden.meta["options"]["timestep_respacing"], golden.meta["options"]["diffusion_steps"]),
+        golden.meta["options"]["diffusion_steps"],
+    )
+    heard = torch.tensor(kept, device=t.device)[t]
+    x_t = diffuse(x_0, noise, gather(process.alpha_bar, t))
+    output = network(x_t, heard, read_conditioning(golden, network))
+    reading = Parameterization("epsilon", "learned_range", process)
+    return training_losses(output, x_0, noise, t, reading)
+
+
+def _check_gradients(golden: Golden, parameters: dict[str, nn.Parameter]) -> None:
+    golden.accept(("grad_names", "token_embedding_rows"))
+
+    def gradient(name: str) -> Tensor | None:
+        if name not in parameters:
+            raise GoldenFileError(f"the network has no parameter {name!r}")
+        return parameters[name].grad
+
+    if golden.has("grad_norms"):
+        found = [gradient(name) for name in golden.array("grad_names").tolist()]
+        norms = [-1.0 if each is None else float(each.double().norm()) for each in found]
+        golden.check("grad_norms", np.array(norms))
+    for array in golden.names:
+        if array == _TOKEN_ROWS:
+            rows = golden.tensor("token_embedding_rows").long()
+            golden.check(array, _present(gradient("token_embedding.weight"))[rows])
+        elif array.startswith(_GRADIENT):
+            golden.check(array, _present(gradient(array.removeprefix(_GRADIENT))))
+
+
+def _present(gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        raise GoldenFileError("the network has no gradient where the file has one")
+    return gradient
