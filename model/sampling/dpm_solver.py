@@ -1,14 +1,21 @@
 """DPM-Solver++ in its multistep form, orders 1 to 3, and its SDE: Lu et al. 2022, arXiv:2211.01095.
 
-Data prediction. The first steps have too little history for the full order. The last one goes to
-λ = ∞, the image itself, where only order 1 has a limit: x = x̂₀; the one before it is of order 2 at
-most. A run of one step is that last step. Holds the paper's formulas; knows no tensors.
+Data prediction. The last step goes to λ = ∞, the image itself, where only order 1 has a limit:
+x = x̂₀; a run of one step is that one. Holds the paper's formulas; knows no tensors.
 """
 
 import numpy as np
 
 from model.diffusion.schedule import FloatArray, NoiseSchedule, Variance
-from model.sampling.table import NOISE, X0, X0_PREV_1, X0_PREV_2, X_T, UpdateTable
+from model.sampling.table import (
+    NOISE,
+    X0,
+    X0_PREV_1,
+    X0_PREV_2,
+    X_T,
+    UpdateTable,
+    multistep_order,
+)
 
 
 def first_order(process: NoiseSchedule, *, eta: float, variance: Variance) -> UpdateTable:
@@ -65,7 +72,7 @@ def second_order_multistep_sde(
         h = process.lambdas[t - 1] - process.lambdas[t]
         gone = -np.expm1(-2 * h)  # the share of x_t's noise that is drawn anew
         kept = np.exp(-h) * sigma[t - 1] / sigma[t]
-        d = _midpoint(process.lambdas, t, _order(process, t, 2))
+        d = _midpoint(process.lambdas, t, multistep_order(process.timesteps, t, 2))
         rows.append(kept * X_T + alpha[t - 1] * gone * d + sigma[t - 1] * np.sqrt(gone) * NOISE)
     rows.append(X0)
     return UpdateTable(np.array(rows))
@@ -75,7 +82,7 @@ def _multistep(process: NoiseSchedule, highest: int) -> UpdateTable:
     alpha, sigma = process.sqrt_alpha_bar, process.sqrt_one_minus_alpha_bar
     rows = []
     for t in range(process.timesteps - 1, 0, -1):
-        order = _order(process, t, highest)
+        order = multistep_order(process.timesteps, t, highest)
         if order == 3:
             image = _parabola(process.lambdas, t)
         else:
@@ -84,11 +91,6 @@ def _multistep(process: NoiseSchedule, highest: int) -> UpdateTable:
         rows.append(sigma[t - 1] / sigma[t] * X_T + alpha[t - 1] * image)
     rows.append(X0)
     return UpdateTable(np.array(rows))
-
-
-def _order(process: NoiseSchedule, t: int, highest: int) -> int:
-    """Of the step from t to t - 1: rising from 1 while history grows, falling to 1 at the end."""
-    return min(highest, process.timesteps - t, t + 1)
 
 
 def _midpoint(lambdas: FloatArray, t: int, order: int) -> FloatArray:

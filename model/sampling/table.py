@@ -35,3 +35,16 @@ class UpdateTable:
     log_beta: FloatArray | None = None
     log_beta_tilde: FloatArray | None = None
     gradient_variance: FloatArray | None = None
+
+
+def multistep_order(steps: int, t: int, highest: int) -> int:
+    """The order of the step from t to t - 1 of a run's own timesteps.
+
+    It rises from 1 while history grows, and falls to 1 for the step to the image itself, at λ = ∞.
+
+    Args:
+        steps: S, the length of the run.
+        t: S - 1 … 0, where the step starts.
+        highest: the sampler's order.
+    """
+    return min(highest, steps - t, t + 1)

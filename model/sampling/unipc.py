@@ -2,9 +2,8 @@
 
 Data prediction with B(h) = e^h - 1. The corrector uses the network's answer at the predicted point,
 so a step needs one evaluation: what a run keeps is the predicted x, and each row first corrects it
-and then predicts the next. Both are sums over the same x̂₀, hence one row. The order rises from 1
-while history grows and falls to 1 at the end, at λ = ∞, where x = x̂₀. Holds the paper's formulas;
-knows no tensors.
+and then predicts the next. Both are sums over the same x̂₀, hence one row. A run ends with x = x̂₀.
+Holds the paper's formulas; knows no tensors.
 """
 
 import math
@@ -13,7 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.diffusion.schedule import FloatArray, NoiseSchedule, Variance
-from model.sampling.table import X0, X0_PREV_1, X0_PREV_2, X0_PREV_3, X_T, UpdateTable
+from model.sampling.table import (
+    X0,
+    X0_PREV_1,
+    X0_PREV_2,
+    X0_PREV_3,
+    X_T,
+    UpdateTable,
+    multistep_order,
+)
 
 IMAGES = (X0, X0_PREV_1, X0_PREV_2, X0_PREV_3)
 
@@ -42,24 +49,19 @@ def third_order(process: NoiseSchedule, *, eta: float, variance: Variance) -> Up
 
 def _predict_and_correct(process: NoiseSchedule, highest: int) -> UpdateTable:
     alpha, sigma = process.sqrt_alpha_bar, process.sqrt_one_minus_alpha_bar
-    lambdas = process.lambdas
+    lambdas, steps = process.lambdas, process.timesteps
     rows = []
-    for t in range(process.timesteps - 1, 0, -1):
+    for t in range(steps - 1, 0, -1):
         x = X_T
-        if t < process.timesteps - 1:
-            before, order = IMAGES[1:], _order(process, t + 1, highest)
-            corrected = _difference(lambdas, t + 1, before[:order], X0)
-            predicted = _difference(lambdas, t + 1, before[:order])
-            x = x + alpha[t] * (corrected - predicted)
-        ahead = -np.expm1(lambdas[t] - lambdas[t - 1]) * X0
-        ahead = ahead + _difference(lambdas, t, IMAGES[: _order(process, t, highest)])
+        if t < steps - 1:
+            before = IMAGES[1 : 1 + multistep_order(steps, t + 1, highest)]
+            corrected = _difference(lambdas, t + 1, before, target=X0)
+            x = x + alpha[t] * (corrected - _difference(lambdas, t + 1, before))
+        known = IMAGES[: multistep_order(steps, t, highest)]
+        ahead = _difference(lambdas, t, known) - np.expm1(lambdas[t] - lambdas[t - 1]) * X0
         rows.append(sigma[t - 1] / sigma[t] * x + alpha[t - 1] * ahead)
     rows.append(X0)
     return UpdateTable(np.array(rows))
-
-
-def _order(process: NoiseSchedule, t: int, highest: int) -> int:
-    return min(highest, process.timesteps - t, t + 1)
 
 
 def _difference(
