@@ -46,7 +46,9 @@ class LossSecondMomentResampler:
         factors: FloatArray = weights.sum() / (len(weights) * weights)
         return factors
 
-    def draw(self, count: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], FloatArray]:
+    def draw(
+        self, count: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], FloatArray]:
         """Timesteps (B,) and the factors of their losses (B,)."""
         weights = self.weights()
         t = generator.choice(len(weights), size=count, p=weights / weights.sum())

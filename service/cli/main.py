@@ -10,6 +10,7 @@ import typer
 
 from model.errors import ModelError
 from service.cli import models, pictures, remote, sampling, serving, training
+from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
 
@@ -32,6 +33,7 @@ for command in (
     models.models,
     pictures.explain,
     training.train,
+    verify,
 ):
     app.command()(command)
 

@@ -45,6 +45,10 @@ class Setting:
     vocabulary: Path | None
 
 
+class NotRun(Exception):
+    """A file can't be computed here, for want of something that is no part of it."""
+
+
 class Meta(dict[str, Any]):
     """A JSON object whose missing keys are named in a sentence."""
 
@@ -207,12 +211,21 @@ def read_golden(path: Path, tolerances: Mapping[str, Any], setting: Setting) -> 
         raise GoldenFileError(f"the file can't be read: {error}") from error
     if _META not in arrays:
         raise GoldenFileError(f"the file has no {_META}")
-    return Golden(path.name, arrays, _parse_meta(arrays.pop(_META)), tolerances, setting)
+    return Golden(path.name, arrays, _parse(str(arrays.pop(_META))), tolerances, setting)
 
 
-def _parse_meta(stored: Array) -> Meta:
+def read_records(path: Path, tolerances: Mapping[str, Any], setting: Setting) -> Golden:
+    """Reads a `.json` file, which has metadata alone; arguments as in `read_golden`.
+
+    Raises:
+        GoldenFileError: the file is damaged.
+    """
+    return Golden(path.name, {}, _parse(path.read_text(encoding="utf-8")), tolerances, setting)
+
+
+def _parse(text: str) -> Meta:
     try:
-        meta = json.loads(str(stored), object_hook=Meta)
+        meta = json.loads(text, object_hook=Meta)
     except ValueError as error:
         raise GoldenFileError(f"{_META} is not JSON: {error}") from error
     if not isinstance(meta, Meta):

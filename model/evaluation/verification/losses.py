@@ -18,10 +18,9 @@ from model.diffusion.losses import (
 )
 from model.diffusion.prediction import Parameterization, Prediction
 from model.diffusion.schedule import NoiseSchedule, Variance
-from model.diffusion.spacing import space_timesteps
 from model.errors import GoldenFileError
 from model.evaluation.verification.golden import Golden
-from model.evaluation.verification.tables import original_schedule, respacing
+from model.evaluation.verification.tables import spaced_process
 
 _INPUTS = ("x0", "noise", "t", "model_output")
 _LOSSES = ("MSE", "RESCALED_MSE", "KL", "RESCALED_KL")
@@ -51,27 +50,11 @@ class _Pictures(NamedTuple):
         return self.x_0.shape[1]
 
 
-def training_process(golden: Golden) -> NoiseSchedule:
-    """The process of a file's T, noise schedule and respacing."""
-    return respaced_process(
-        golden.meta["noise_schedule"], golden.meta["T"], golden.meta["timestep_respacing"]
-    )
-
-
-def respaced_process(name: str, timesteps: int, spacing: object) -> NoiseSchedule:
-    """The process that visits the timesteps of a respacing.
-
-    The trained one itself where all are kept: its β are exact, those of a respaced one rounded.
-    """
-    schedule = original_schedule(name, timesteps)
-    grid = space_timesteps(respacing(spacing, timesteps), timesteps)
-    return schedule if len(grid) == timesteps else schedule.respaced(grid)
-
-
 def check_losses(golden: Golden) -> None:
     """`losses_*`: the terms of every case, and the bound by itself."""
     golden.accept(_INPUTS)
-    process = training_process(golden)
+    meta = golden.meta
+    process = spaced_process(meta["noise_schedule"], meta["T"], meta["timestep_respacing"]).process
     x_0, noise, t = golden.tensor("x0"), golden.tensor("noise"), golden.tensor("t").long()
     x_t = diffuse(x_0, noise, gather(process.alpha_bar, t))
     pictures = _Pictures(x_0, noise, t, x_t, process)
@@ -99,8 +82,8 @@ def _check_case(golden: Golden, pictures: _Pictures, case: str, terms: list[str]
         raise GoldenFileError(f"meta_json lists {case}, of which the file holds nothing")
     loss, variance, mean = _parse(case)
     stored = golden.tensor("model_output").clone().requires_grad_()
-    output = stored if variance.startswith("LEARNED") else stored[:, : pictures.channels]
     with torch.enable_grad():
+        output = stored if variance.startswith("LEARNED") else stored[:, : pictures.channels]
         found = _terms(pictures, output, loss, variance, mean)
     for term in terms:
         if term not in found:
@@ -108,7 +91,8 @@ def _check_case(golden: Golden, pictures: _Pictures, case: str, terms: list[str]
         golden.check(f"{case}/{term}", found[term])
     name = f"{case}/grad_model_output"
     if golden.has(name):
-        (gradient,) = torch.autograd.grad(found["loss"].mean(), stored)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(found["loss"].mean(), stored)
         golden.check(name, gradient[:, : golden.array(name).shape[1]])
 
 

@@ -9,9 +9,8 @@ from model.conditioning import Conditioning
 from model.diffusion.losses import diffuse, gather, posterior_mean
 from model.diffusion.prediction import Parameterization, learned_log_variance
 from model.diffusion.schedule import FloatArray
-from model.diffusion.spacing import space_timesteps
 from model.evaluation.verification.golden import Golden
-from model.evaluation.verification.tables import original_schedule, respacing
+from model.evaluation.verification.tables import original_schedule, respacing, spaced_process
 from model.params import GuideName, SamplerName, Thresholding
 from model.sampling.plan import SamplingPlan, build_plan, encoding_plan
 from model.sampling.step import denoise_step
@@ -66,9 +65,10 @@ class _Rows:
         self.golden = golden
         meta = golden.meta
         self.schedule = original_schedule(meta["noise_schedule"], meta["T"])
-        self.spacing = respacing(meta["timestep_respacing"], self.schedule.timesteps)
-        self.grid = space_timesteps(self.spacing, self.schedule.timesteps)
-        self.process = self.schedule.respaced(self.grid)
+        self.spacing = respacing(meta["timestep_respacing"], meta["T"])
+        self.process, self.grid = spaced_process(
+            meta["noise_schedule"], meta["T"], meta["timestep_respacing"]
+        )
         self.t = golden.tensor("t").long()
         self.network = _Recorded(golden)
         found = self._diffused()
@@ -172,9 +172,7 @@ def _check_forward_process(rows: _Rows) -> None:
     golden.check("q_log_variance", lambda: spread(_log1m(alpha_bar)))
     golden.check("post_mean", lambda: posterior_mean(process, x_0, x_t, t))
     golden.check("post_variance", lambda: spread(process.posterior_variance))
-    golden.check(
-        "post_log_variance", lambda: spread(process.posterior_log_variance_clipped)
-    )
+    golden.check("post_log_variance", lambda: spread(process.posterior_log_variance_clipped))
 
 
 def _log1m(alpha_bar: FloatArray) -> FloatArray:

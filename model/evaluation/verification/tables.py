@@ -4,10 +4,12 @@ Everything here is float64, but for the embeddings.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from model.diffusion.deprecated import DeprecatedSchedule, deprecated_betas
 from model.diffusion.schedule import FloatArray, NoiseSchedule, ScheduleName, noise_schedule
 from model.diffusion.spacing import space_timesteps
 from model.errors import GoldenFileError
@@ -49,6 +51,20 @@ def original_schedule(name: str, timesteps: int) -> NoiseSchedule:
     return noise_schedule(_SCHEDULES[name], timesteps)
 
 
+class Spaced(NamedTuple):
+    """The process of some timesteps of a trained one, and which they are."""
+
+    process: NoiseSchedule
+    timestep_map: tuple[int, ...]
+
+
+def spaced_process(name: str, timesteps: int, spec: Any) -> Spaced:
+    """The process that a schedule's name, its length and a respacing of the metadata stand for."""
+    schedule = original_schedule(name, timesteps)
+    grid = space_timesteps(respacing(spec, timesteps), timesteps)
+    return Spaced(schedule.respaced(grid), grid)
+
+
 def respacing(spec: Any, timesteps: int) -> str:
     """A respacing of the metadata as this project writes it: all timesteps where it is empty."""
     if isinstance(spec, list):
@@ -67,18 +83,19 @@ def check_deprecated_schedules(golden: Golden) -> None:
     """The betas of ADM's older schedules, one array for each."""
     timesteps = golden.meta["T"]
     start, end = golden.meta["beta_start"], golden.meta["beta_end"]
-    for name in DEPRECATED:
-        golden.check(name, lambda name=name: deprecated_betas(name, start, end, timesteps))
+    for name in get_args(DeprecatedSchedule):
+        golden.check(
+            name, partial(deprecated_betas, name, timesteps, beta_start=start, beta_end=end)
+        )
 
 
 def check_respacing(golden: Golden) -> None:
     """`<case>/timestep_map` and `<case>/<table>` of every listed case."""
     for case in golden.meta["cases"]:
         name, timesteps, spec = case.rsplit("_", 2)
-        schedule = original_schedule(name, int(timesteps))
-        grid = space_timesteps(respacing(spec, schedule.timesteps), schedule.timesteps)
+        process, grid = spaced_process(name, int(timesteps), spec)
         golden.check(f"{case}/timestep_map", np.array(grid))
-        _check_tables(golden, case, schedule.respaced(grid))
+        _check_tables(golden, case, process)
 
 
 def check_timestep_embedding(golden: Golden) -> None:
@@ -96,4 +113,4 @@ def _check_tables(golden: Golden, case: str, process: NoiseSchedule) -> None:
     if not any(name.startswith(f"{case}/") for name in golden.names):
         raise GoldenFileError(f"meta_json lists {case}, of which the file holds nothing")
     for table, compute in TABLES.items():
-        golden.check(f"{case}/{table}", lambda compute=compute: compute(process))
+        golden.check(f"{case}/{table}", partial(compute, process))

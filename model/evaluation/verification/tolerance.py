@@ -87,9 +87,7 @@ def compare_equal(array: str, wanted: Array, found: Array) -> Comparison:
     return Comparison(array, Measure.EQUAL, float(unequal), 0.0, reason)
 
 
-def compare_absolute(
-    array: str, wanted: Array, found: Array, limit: float | Array
-) -> Comparison:
+def compare_absolute(array: str, wanted: Array, found: Array, limit: float | Array) -> Comparison:
     """The absolute difference that is closest to its limit; NaN is a miss, equal infinities not.
 
     Args:

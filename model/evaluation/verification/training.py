@@ -2,13 +2,19 @@
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from model.diffusion.losses import training_losses
+from model.diffusion.losses import Losses, diffuse, gather, training_losses
 from model.diffusion.prediction import Parameterization
 from model.diffusion.resampling import LossSecondMomentResampler
 from model.errors import GoldenFileError
+from model.evaluation.verification.denoisers import INPUTS, glide_network, read_conditioning
 from model.evaluation.verification.golden import Golden
+from model.evaluation.verification.tables import Spaced, spaced_process
 from model.networks.averaging import average_in
+from model.networks.unet import UNet
+
+_GRADIENT, _TOKEN_ROWS = "grad/", "grad/token_embedding_rows"
 
 
 def check_averaging(golden: Golden) -> None:
@@ -41,30 +47,26 @@ def check_gradients(golden: Golden) -> None:
     """`train_grads_*`: the loss of one batch and what it asks of the weights."""
     golden.accept(("x0", "noise", "t", *INPUTS))
     options = golden.meta["options"]
-    process = respaced_process(
+    spaced = spaced_process(
         options["noise_schedule"], options["diffusion_steps"], options["timestep_respacing"]
     )
     network = glide_network(golden, torch.float32).requires_grad_(True)
     with torch.enable_grad():
-        losses = _losses(golden, network, process)
+        losses = _losses(golden, network, spaced)
         losses.total.mean().backward()  # type: ignore[no-untyped-call]
     golden.check("loss", losses.total)
     golden.check("mse", losses.simple)
     assert losses.bound is not None
-    golden.check("vb", process.timesteps / 1000 * losses.bound)
+    golden.check("vb", spaced.process.timesteps / 1000 * losses.bound)
     _check_gradients(golden, dict(network.named_parameters()))
 
 
-def _losses(golden: Golden, network: UNet, process: NoiseSchedule) -> Losses:
+def _losses(golden: Golden, network: UNet, spaced: Spaced) -> Losses:
     x_0, noise, t = golden.tensor("x0"), golden.tensor("noise"), golden.tensor("t").long()
-    kept = space_timesteps(
-        respacing(golden.meta["options"]["timestep_respacing"], golden.meta["options"]["diffusion_steps"]),
-        golden.meta["options"]["diffusion_steps"],
-    )
-    heard = torch.tensor(kept, device=t.device)[t]
-    x_t = diffuse(x_0, noise, gather(process.alpha_bar, t))
+    heard = torch.tensor(spaced.timestep_map, device=t.device)[t]
+    x_t = diffuse(x_0, noise, gather(spaced.process.alpha_bar, t))
     output = network(x_t, heard, read_conditioning(golden, network))
-    reading = Parameterization("epsilon", "learned_range", process)
+    reading = Parameterization("epsilon", "learned_range", spaced.process)
     return training_losses(output, x_0, noise, t, reading)
 
 
