@@ -1,4 +1,4 @@
-"""The networks of the golden files: built from their own options, weights by the files' fill rule."""
+"""The networks of the golden files: built from their options, weights by the fill rule."""
 
 import math
 import zlib

@@ -15,18 +15,20 @@ from torch import nn
 from model.errors import CheckpointError
 from model.networks.classifier import ClassifierConfig, NoisedClassifier, Pool
 from model.networks.clip import (
+    ClipConfig,
     ClipImageConfig,
     ClipImageEncoder,
     ClipTextConfig,
     ClipTextEncoder,
     NoisedClip,
+    build_clip,
 )
 from model.networks.text_unet import TextUNet
 from model.networks.unet import UNet, UNetConfig
 from model.text.encoder import TextConfig
 
 Kind = Literal["unet", "classifier", "clip_image", "clip_text"]
-NetworkConfig = UNetConfig | ClassifierConfig | ClipImageConfig | ClipTextConfig
+NetworkConfig = UNetConfig | ClassifierConfig | ClipConfig | ClipImageConfig | ClipTextConfig
 
 # Channel multipliers by side of the image, px: every network's coarsest level has 8 × 8 positions.
 MULTIPLIERS: Mapping[int, tuple[float, ...]] = MappingProxyType(
@@ -64,6 +66,8 @@ def build_network(config: NetworkConfig) -> nn.Module:
             return build_unet(config)
         case ClassifierConfig():
             return NoisedClassifier(config)
+        case ClipConfig():
+            return build_clip(config)
         case ClipImageConfig():
             return ClipImageEncoder(config)
         case ClipTextConfig():
@@ -206,13 +210,14 @@ class _Options:
         self._unread = set(given) - ignored
 
     def __call__(self, name: str, default: object = None) -> Any:
-        """An option's value.
+        """An option's value; null is as good as absent.
 
         Raises:
             CheckpointError: it is absent and has no default.
         """
         self._unread.discard(name)
-        value = self._given.get(name, default)
+        value = self._given.get(name)
+        value = default if value is None else value
         if value is None:
             raise CheckpointError(f"the options lack {name}")
         return value
@@ -273,7 +278,7 @@ def unet_from_adm_config(config: Mapping[str, Any], *, super_res: bool = False) 
         CheckpointError: an argument is absent, unknown or of no use.
     """
     option = _Options(config, _ADM_IGNORED)
-    network = replace(_adm_trunk(option), classes=option("num_classes", 0) or 0, low_res=super_res)
+    network = replace(_adm_trunk(option), classes=option("num_classes", 0), low_res=super_res)
     option.finish()
     return build_unet(network)
 
@@ -303,24 +308,20 @@ def clip_from_config(text: Mapping[str, Any], image: Mapping[str, Any]) -> Noise
         CheckpointError: an argument is absent or unknown.
     """
     words, look = _Options(text, frozenset()), _Options(image, frozenset())
-    network = NoisedClip(
-        ClipTextEncoder(
-            ClipTextConfig(
-                vocabulary=words("n_bpe_vocab"), context=words("max_text_len"), **_clip_shape(words)
-            )
+    config = ClipConfig(
+        text=ClipTextConfig(
+            vocabulary=words("n_bpe_vocab"), context=words("max_text_len"), **_clip_shape(words)
         ),
-        ClipImageEncoder(
-            ClipImageConfig(
-                image_size=look("image_size"),
-                patch=look("patch_size"),
-                timesteps=look("n_timestep"),
-                **_clip_shape(look),
-            )
+        image=ClipImageConfig(
+            image_size=look("image_size"),
+            patch=look("patch_size"),
+            timesteps=look("n_timestep"),
+            **_clip_shape(look),
         ),
     )
     words.finish()
     look.finish()
-    return network
+    return build_clip(config)
 
 
 def _clip_shape(option: _Options) -> dict[str, int]:

@@ -45,7 +45,7 @@ class ClassifierConfig:
     @property
     def last_side(self) -> int:
         """Side of the coarsest level, in positions."""
-        return self.image_size // 2 ** (len(self.trunk.channel_mult) - 1)
+        return self.image_size >> (len(self.trunk.channel_mult) - 1)
 
 
 class AttentionPool(nn.Module):

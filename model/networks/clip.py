@@ -271,4 +271,5 @@ def build_clip(config: ClipConfig) -> NoisedClip:
 
 
 def _unit(features: Tensor) -> Tensor:
-    return features / (features.norm(dim=-1, keepdim=True) + 1e-12)
+    unit: Tensor = features / (features.norm(dim=-1, keepdim=True) + 1e-12)
+    return unit

@@ -98,14 +98,23 @@ def load_tokenizer(spec: PipelineSpec) -> CaptionTokenizer:
         CheckpointError: the file is missing or damaged, or names no padding id.
     """
     path: Path = spec.folder / "tokenizer.json"
+    tokenizer = read_tokenizer(path)
+    if tokenizer.padding is None:
+        raise CheckpointError(f"{path} names no padding token")
+    return CaptionTokenizer(tokenizer, spec.context)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Reads a file of the `tokenizers` library.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     try:
         text = path.read_text()
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error}") from error
     try:
-        tokenizer = Tokenizer.from_str(text)
+        return Tokenizer.from_str(text)
     except Exception as error:  # the library raises nothing narrower
         raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
-    if tokenizer.padding is None:
-        raise CheckpointError(f"{path} names no padding token")
-    return CaptionTokenizer(tokenizer, spec.context)

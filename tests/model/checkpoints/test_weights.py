@@ -8,10 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.catalog import PipelineSpec, load_spec
-from model.checkpoints.glide import load_glide
 from model.checkpoints.native import config_from_json, config_to_json, load_stage, save_weights
 from model.errors import CheckpointError
-from model.networks.text_unet import TextUNet
 from tests.tiny_pipeline import write_tiny_pipeline
 
 
@@ -82,27 +80,3 @@ def test_shards_of_two_networks_are_refused(spec: PipelineSpec) -> None:
     mixed = replace(spec.base, weights=spec.stages[0].weights + spec.stages[1].weights)
     with pytest.raises(CheckpointError, match="shards of 2 networks"):
         load_stage(spec, mixed)
-
-
-def test_plain_state_dict_loads_without_conversion(spec: PipelineSpec, tmp_path: Path) -> None:
-    """What OpenAI's files are: a state dict with the network's own keys, perhaps in half."""
-    network = load_stage(spec, spec.base)
-    halves = {key: tensor.half() for key, tensor in network.state_dict().items()}
-    torch.save(halves, tmp_path / "base.pt")
-    loaded = load_glide(tmp_path / "base.pt", network.config)
-    for key, tensor in loaded.state_dict().items():
-        assert torch.equal(tensor, halves[key].float()), key
-
-
-def test_truncated_and_foreign_state_dicts_are_named(spec: PipelineSpec, tmp_path: Path) -> None:
-    network = load_stage(spec, spec.base)
-    path = tmp_path / "base.pt"
-    torch.save(network.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match=r"base\.pt can't be read"):
-        load_glide(path, network.config)
-    with pytest.raises(CheckpointError, match="can't be read"):
-        load_glide(tmp_path / "nowhere.pt", network.config)
-    torch.save(TextUNet(replace(network.config, low_res=True)).state_dict(), path)
-    with pytest.raises(CheckpointError, match=r"base.pt.*input_blocks.0.0.weight"):
-        load_glide(path, network.config)
