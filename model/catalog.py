@@ -230,9 +230,11 @@ def load_spec(folder: Path) -> PipelineSpec:
 
 
 def save_spec(spec: PipelineSpec) -> None:
-    """Writes `pipeline.json` into the pipeline's folder."""
+    """Writes `pipeline.json` into the pipeline's folder, in one piece or not at all."""
     record = {name: member for name, member in asdict(spec).items() if name != "folder"}
-    (spec.folder / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
+    part = spec.folder / "pipeline.json.part"
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    part.replace(spec.folder / "pipeline.json")
 
 
 def load_catalog(folders: Iterable[Path] = ()) -> Mapping[str, PipelineSpec]:

@@ -2,6 +2,7 @@
 
     ModelError
     ├── CheckpointError       a weight file is missing, truncated, or of another shape
+    ├── DownloadError         a published file that can't be fetched, or has no room here
     ├── ConditioningError     an input that the network can't be conditioned on
     ├── GoldenFileError       a file of the originals' numbers that can't be verified
     ├── SnapshotError         a saved trajectory that is damaged or belongs to another run
@@ -25,6 +26,13 @@ class CheckpointError(ModelError):
     """A weight file is missing, damaged, or does not fit the network it was given to."""
 
     code = "bad_checkpoint"
+
+
+class DownloadError(ModelError):
+    """A published file can't be fetched, or there is no room for it."""
+
+    code = "download_failed"
+    retryable = True
 
 
 class ConditioningError(ModelError):

@@ -60,6 +60,10 @@ class WorkerSettings(_Group):
         "float32", description="of the networks"
     )
     models: tuple[str, ...] = Field((), description="pipelines to serve; none: all")
+    max_loaded: int = Field(0, ge=0, description="pipelines loaded at a time; 0: no bound")
+    max_loaded_bytes: int = Field(
+        0, ge=0, description="bytes of weights loaded at a time; 0: no bound"
+    )
     max_batch: int = Field(8, gt=0, description="trajectories that share one step")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's default")
     drain_s: float = Field(25.0, ge=0, description="time to finish after SIGTERM")
@@ -68,7 +72,9 @@ class WorkerSettings(_Group):
 class ModelsSettings(_Group):
     """Which pipelines there are beside the built-in one."""
 
+    home: Path = Field(Path("data/models"), description="folder of what `glide models` pulls")
     folders: tuple[Path, ...] = Field((), description="pipeline folders, or folders of them")
+    mirror: str | None = Field(None, description="URL to pull files from; none: their publishers")
 
 
 class LogSettings(_Group):

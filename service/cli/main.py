@@ -30,12 +30,12 @@ for command in (
     sampling.sample,
     remote.submit,
     remote.demo,
-    models.models,
     pictures.explain,
     training.train,
     verify,
 ):
     app.command()(command)
+app.add_typer(models.group, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -130,6 +130,7 @@ class Engine:
         """
         assert job_id not in self._jobs
         try:
+            self._runner.require(params.model, self._models_in_flight())
             trajectories = self._runner.prepare(params, skip)
         except RuntimeError as error:
             raise _as_failure(error) from error
@@ -141,6 +142,13 @@ class Engine:
             job.residents.add(resident)
             self._scheduler.admit(resident, self._runner.key(params, trajectory))
         self._jobs[job_id] = job
+
+    def has_room(self, params: SamplingParams) -> bool:
+        """Whether `add` finds the pipeline loaded or can load it beside those in flight."""
+        return self._runner.has_room(params.model, self._models_in_flight())
+
+    def _models_in_flight(self) -> set[str]:
+        return {job.params.model for job in self._jobs.values()}
 
     def cancel(self, job_id: str) -> bool:
         """Lets a job's trajectories go; False when no such job is in flight."""

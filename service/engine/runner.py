@@ -5,57 +5,92 @@ The only place in the service that calls the denoising step. Knows no jobs, no q
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.catalog import PipelineSpec, total_steps
+from model.checkpoints.survey import footprint
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams
 from model.pipeline import Pipeline
 from model.sampling.step import denoise_step
 from model.sampling.trajectory import Trajectory
 from service.engine.scheduler import BatchKey
+from service.engine.shelf import Bounds, Shelf
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+NO_BOUNDS = Bounds()
 
 
 class ModelRunner:
-    """Loaded pipelines by name."""
+    """Pipelines by name, on one device.
 
-    def __init__(self, pipelines: Mapping[str, Pipeline]) -> None:
-        self._pipelines = dict(pipelines)
+    Args:
+        pipelines: a shelf that loads them, or pipelines that are loaded already.
+    """
+
+    def __init__(self, pipelines: Shelf | Mapping[str, Pipeline]) -> None:
+        self._shelf = pipelines if isinstance(pipelines, Shelf) else Shelf.of(pipelines)
 
     @classmethod
-    def load(cls, specs: Iterable[PipelineSpec], device: str, dtype: str) -> "ModelRunner":
-        """Loads pipelines.
+    def load(
+        cls, specs: Iterable[PipelineSpec], device: str, dtype: str, bounds: Bounds = NO_BOUNDS
+    ) -> Self:
+        """A runner that loads each pipeline when a job first asks for it.
 
         Args:
-            specs: which.
+            specs: which pipelines there are.
             device: `auto`, or a torch device such as `cpu` or `cuda:1`.
             dtype: of the networks, a name of `DTYPES`.
+            bounds: how much may be loaded at a time.
 
         Raises:
-            CheckpointError: a weight file is missing, damaged or of another shape.
             UnsupportedSampling: this machine has no such device.
         """
         place = pick_device(device)
-        return cls({spec.name: Pipeline.load(spec, place, DTYPES[dtype]) for spec in specs})
+        shelf = Shelf(
+            {spec.name: spec for spec in specs},
+            lambda spec: Pipeline.load(spec, place, DTYPES[dtype]),
+            lambda spec: footprint(spec).bytes[dtype],
+            bounds,
+            str(place),
+        )
+        return cls(shelf)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the loaded pipelines."""
-        return tuple(self._pipelines)
+        """Names of the pipelines that can be asked for."""
+        return self._shelf.names
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of those that are loaded, the least recently used first."""
+        return self._shelf.loaded
 
     @property
     def device(self) -> str:
         """Where they are, such as `cpu` or `cuda:0`."""
-        return ", ".join(sorted({str(pipeline.device) for pipeline in self._pipelines.values()}))
+        return self._shelf.device
+
+    def has_room(self, name: str, in_use: Collection[str]) -> bool:
+        """Whether a pipeline is loaded, or can be while those in use stay."""
+        return self._shelf.has_room(name, in_use)
+
+    def require(self, name: str, in_use: Collection[str]) -> None:
+        """Loads a pipeline unless it is loaded; those in use stay.
+
+        Raises:
+            CheckpointError: a weight file is missing, damaged or of another shape.
+            UnsupportedSampling: there is no such pipeline, or no room for it.
+        """
+        self._shelf.get(name, in_use)
 
     def prepare(self, params: SamplingParams, skip: Collection[int] = ()) -> list[Trajectory]:
         """One trajectory for each image of the request, without those of the indices `skip`.
@@ -76,7 +111,7 @@ class ModelRunner:
 
     def run(self, key: BatchKey, trajectories: Sequence[Trajectory]) -> int:
         """Advances the trajectories by one step; returns the rows of the network call."""
-        pipeline = self._pipelines[key.pipeline]
+        pipeline = self._shelf.get(key.pipeline)
         report = denoise_step(
             pipeline.denoiser(key.stage), trajectories, pipeline.parameterization(key.stage)
         )
@@ -95,13 +130,7 @@ class ModelRunner:
         return self._pipeline(params).preview(trajectory)
 
     def _pipeline(self, params: SamplingParams) -> Pipeline:
-        try:
-            return self._pipelines[params.model]
-        except KeyError:
-            known = ", ".join(sorted(self._pipelines)) or "none"
-            raise UnsupportedSampling(
-                f"There is no pipeline {params.model!r} here; there are: {known}."
-            ) from None
+        return self._shelf.get(params.model)
 
 
 def pick_device(name: str) -> torch.device:

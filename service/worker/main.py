@@ -15,6 +15,7 @@ import torch
 
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner
+from service.engine.shelf import Bounds
 from service.errors import Unavailable
 from service.queue.presence import WorkerPresence
 from service.settings import Settings
@@ -42,7 +43,9 @@ def run_worker(settings: Settings, worker_id: str) -> None:
     require_redis(settings)
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
-    runner = ModelRunner.load(served_specs(settings), settings.worker.device, settings.worker.dtype)
+    options = settings.worker
+    bounds = Bounds(options.max_loaded or None, options.max_loaded_bytes or None)
+    runner = ModelRunner.load(served_specs(settings), options.device, options.dtype, bounds)
     worker = build_worker(settings, worker_id, runner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(worker))

@@ -80,6 +80,7 @@ class Worker:
         self._clock = clock
         self._stopping = False  # no Event: its lock is not safe in a signal handler
         self._tally = _Tally(clock())
+        self._waiting: Lease | None = None  # its model has no room until those in flight end
 
     def stop(self) -> None:
         """Fetches no new jobs, finishes what is in flight or hands it back, ends `run`.
@@ -122,13 +123,25 @@ class Worker:
                 self._courier.send(JobReleased(token))
 
     def _admit(self, wait_s: float) -> None:
-        """Takes in whatever has arrived; waits for it only when there is nothing to denoise."""
+        """Takes in whatever has arrived; waits for it only when there is nothing to denoise.
+
+        A job whose model has no room beside those in flight waits for their end, and all that came
+        after it with it: else a steady stream for one model would keep out another for ever.
+        """
         try:
             while True:
-                self._add(self._courier.arrivals.get(block=wait_s > 0, timeout=wait_s))
+                lease = self._waiting or self._courier.arrivals.get(wait_s > 0, wait_s)
+                self._waiting = lease if self._must_wait(lease) else None
+                if self._waiting:
+                    return
+                self._add(lease)
                 wait_s = 0.0
         except Empty:
             return
+
+    def _must_wait(self, lease: Lease) -> bool:
+        wanted = self._held.is_wanted(lease.token)
+        return wanted and not self._engine.has_room(lease.job.params)
 
     def _add(self, lease: Lease) -> None:
         job, token = lease.job, lease.token
@@ -172,7 +185,7 @@ class Worker:
         self._courier.stop_leasing()
         while self._clock() < until - DELIVERY_SHARE * self._drain_s:
             self._turn(0.0)
-            if not self._engine.trajectories and self._courier.arrivals.empty():
+            if self._is_idle():
                 break
         self._courier.finish()
         while self._courier.is_alive() and self._clock() < until:
@@ -183,6 +196,10 @@ class Worker:
         self._heartbeat.stop()
         self._heartbeat.join(timeout=1.0)
         logger.info("drained", extra={"leases_left": len(self._held)})
+
+    def _is_idle(self) -> bool:
+        waiting = self._waiting is not None or not self._courier.arrivals.empty()
+        return not self._engine.trajectories and not waiting
 
     def _report(self, output: StepOutput) -> None:
         self._tally.count(output)
