@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from service.cli.requests import AsJson
-from service.cli.serving import Threads
+from service.cli.serving import Threads, load_settings
 from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def verify(
         str, typer.Option(help="Of the denoisers: float32, float16 or bfloat16.")
     ] = "float32",
     vocab: Annotated[
-        Path | None, typer.Option(help="Folder of encoder.json, vocab.bpe and CLIP's vocabulary.")
+        Path | None, typer.Option(help="Vocabulary files; default: where they are pulled to.")
     ] = None,
     threads: Threads = None,
     arrays: Annotated[
@@ -37,6 +38,7 @@ def verify(
     """Compare this machine's numbers with those of the original GLIDE and ADM."""
     import torch
 
+    from model.checkpoints.home import vocabulary_folder
     from model.evaluation.verification.golden import Setting
     from model.evaluation.verification.verifier import verify_folder
     from service.engine.runner import pick_device
@@ -45,6 +47,7 @@ def verify(
         raise InvalidRequest(f"--dtype is one of {', '.join(DTYPES)}, not {dtype}.")
     if threads:
         torch.set_num_threads(threads)
+    vocab = vocab or vocabulary_folder(load_settings().models.home)
     setting = Setting(pick_device(device), getattr(torch, dtype), vocab)
     with Console(stderr=True).status("") as status:
         report = verify_folder(folder, setting, lambda name: status.update(f"{name} …"))
@@ -69,11 +72,17 @@ def _show(report: "Report", title: str, *, arrays: bool) -> None:
     console.print(_summary(report), highlight=False)
 
 
+def _table(*titles: str) -> Table:
+    """Names are folded, never cut, so that a narrow terminal and a log file show all of them."""
+    columns = (Column(title, overflow="fold") for title in titles)
+    return Table(*columns, box=None)
+
+
 def _file_table(report: "Report") -> Table:
-    table = Table("file", "arrays", "closest to its limit", "off by", "limit", "s", "", box=None)
+    table = _table("file", "arrays", "closest to its limit", "off by", "limit", "s", "")
     for each in report.files:
         table.add_row(
-            each.file,
+            escape(each.file),
             str(len(each.comparisons)),
             *_figures(each.worst),
             f"{each.seconds:.1f}",
@@ -83,14 +92,14 @@ def _file_table(report: "Report") -> Table:
 
 
 def _array_table(report: "Report") -> Table:
-    table = Table("file", "array", "measure", "off by", "limit", "", box=None)
+    table = _table("file", "array", "measure", "off by", "limit", "")
     for each in report.files:
         for found in each.comparisons:
             name, difference, limit = _figures(found)
             verdict = "[green]passed[/]" if found.passed else "[bold red]missed[/]"
-            table.add_row(each.file, name, found.measure, difference, limit, verdict)
+            table.add_row(escape(each.file), name, found.measure, difference, limit, verdict)
         if not each.comparisons:
-            table.add_row(each.file, "", "", "", "", _verdict(each))
+            table.add_row(escape(each.file), "", "", "", "", _verdict(each))
     return table
 
 
@@ -98,7 +107,7 @@ def _figures(found: "Comparison | None") -> tuple[str, str, str]:
     if found is None:
         return "", "", ""
     difference = "-" if found.difference is None else f"{found.difference:.2g}"
-    return found.array, difference, f"{found.limit:.2g}"
+    return escape(found.array), difference, f"{found.limit:.2g}"
 
 
 def _verdict(each: "FileReport") -> str:

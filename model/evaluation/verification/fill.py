@@ -39,7 +39,8 @@ def draw_weight(key: str, shape: Sequence[int]) -> Tensor:
     """
     values = draw(key, shape)
     if len(shape) >= 2:
-        return values * math.prod(shape[1:]) ** -0.5
+        scale: float = math.prod(shape[1:]) ** -0.5
+        return values * scale
     gain = key.rsplit(".", 1)[-1] in _GAINS
     return gain + 0.02 * values
 

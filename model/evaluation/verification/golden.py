@@ -79,6 +79,7 @@ class Golden:
         self.meta = meta
         self.setting = setting
         self.comparisons: list[Comparison] = []
+        self.problems: list[str] = []
         self._arrays = arrays
         self._tolerances = tolerances
         self._touched: set[str] = set()
@@ -160,11 +161,16 @@ class Golden:
             found: the same.
             limit: absolute; 0 is equality.
         """
-        self.comparisons.append(
-            compare_absolute(name, np.asarray(wanted, float), np.asarray(found, float), limit)
-            if limit
-            else compare_equal(name, np.asarray(wanted), np.asarray(found))
-        )
+        if limit:
+            numbers = np.asarray(wanted, float), np.asarray(found, float)
+            self.comparisons.append(compare_absolute(name, *numbers, limit))
+        else:  # as objects, since numpy's own strings end before their last NUL
+            values = np.asarray(wanted, object), np.asarray(found, object)
+            self.comparisons.append(compare_equal(name, *values))
+
+    def miss(self, sentence: str) -> None:
+        """Says what else is wrong with the file."""
+        self.problems.append(sentence)
 
     def untouched(self) -> tuple[str, ...]:
         """The arrays that were neither read nor compared, but for those kept for debugging."""

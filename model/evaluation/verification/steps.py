@@ -45,7 +45,8 @@ class _Recorded:
         """G (1 + t / T) - 0.1 x_t, t of the trained process."""
         self.guided_at = t
         factor = 1 + t.float() / self._golden.meta["T"]
-        return self._golden.tensor("grad_G") * factor[:, None, None, None] - 0.1 * x_t
+        gradient: Tensor = self._golden.tensor("grad_G") * factor[:, None, None, None] - 0.1 * x_t
+        return gradient
 
 
 class _Variant(NamedTuple):

@@ -134,6 +134,7 @@ def _read(path: Path, tolerances: Mapping[str, Any], setting: Setting) -> Golden
 
 def _left_over(golden: Golden) -> list[str]:
     unknown = [f"{name}: the format has no array of that name" for name in golden.untouched()]
+    unknown += golden.problems
     if not golden.comparisons and not unknown:
         return ["the file holds nothing to compare"]
     return unknown
