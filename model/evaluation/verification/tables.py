@@ -59,10 +59,15 @@ class Spaced(NamedTuple):
 
 
 def spaced_process(name: str, timesteps: int, spec: Any) -> Spaced:
-    """The process that a schedule's name, its length and a respacing of the metadata stand for."""
-    schedule = original_schedule(name, timesteps)
+    """The process that a schedule's name, its length and a respacing of the metadata stand for.
+
+    Its ᾱ is multiplied up from its β, as the originals do, which loses digits where β is close to
+    1; `NoiseSchedule.respaced` keeps the trained process' own. Only tables that divide by a ᾱ near
+    0 show it.
+    """
     grid = space_timesteps(respacing(spec, timesteps), timesteps)
-    return Spaced(schedule.respaced(grid), grid)
+    betas = original_schedule(name, timesteps).respaced(grid).betas
+    return Spaced(NoiseSchedule(np.cumprod(1 - betas), betas), grid)
 
 
 def respacing(spec: Any, timesteps: int) -> str:
