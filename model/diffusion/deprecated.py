@@ -59,4 +59,4 @@ def process_of(betas: FloatArray) -> NoiseSchedule:
     """
     if betas.size == 0 or not np.all((betas > 0) & (betas < 1)):
         raise UnsupportedSampling("every β of a process must lie between 0 and 1")
-    return NoiseSchedule(np.cumprod(1 - betas), betas)
+    return NoiseSchedule(np.cumprod(1 - betas, dtype=np.float64), betas)

@@ -96,7 +96,12 @@ def learned_log_variance(fraction: Tensor, log_beta: Tensor, log_beta_tilde: Ten
     return f * per_row(log_beta, fraction) + (1 - f) * per_row(log_beta_tilde, fraction)
 
 
-def threshold(x_0: Tensor, modes: Sequence[Thresholding], percentiles: Sequence[float]) -> Tensor:
+def threshold(
+    x_0: Tensor,
+    modes: Sequence[Thresholding],
+    percentiles: Sequence[float],
+    measured: Tensor | None = None,
+) -> Tensor:
     """Bounds x̂₀ row by row.
 
     Static: clamped to [-1, 1]. Dynamic: clamped to [-s, s] and divided by s, where s is the row's
@@ -106,13 +111,15 @@ def threshold(x_0: Tensor, modes: Sequence[Thresholding], percentiles: Sequence[
         x_0: (B, C, H, W).
         modes: one for each row.
         percentiles: the quantile of each row, in (0, 1]; read where the mode is dynamic.
+        measured: (B, C, H, W) whose quantile it is; None: of x_0 itself.
     """
     limits = torch.tensor([math.inf if mode is Thresholding.NONE else 1.0 for mode in modes])
     bound = per_row(limits, x_0)
     dynamic = [row for row, mode in enumerate(modes) if mode is Thresholding.DYNAMIC]
     if not dynamic:
         return torch.minimum(torch.maximum(x_0, -bound), bound)
-    s = quantile(x_0[dynamic].abs().flatten(1), [percentiles[row] for row in dynamic]).clamp(min=1)
+    sizes = (x_0 if measured is None else measured)[dynamic].abs().flatten(1)
+    s = quantile(sizes, [percentiles[row] for row in dynamic]).clamp(min=1)
     divisor = torch.ones_like(bound)
     divisor[dynamic] = per_row(s, x_0)
     bound = bound * divisor

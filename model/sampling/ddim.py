@@ -25,7 +25,7 @@ def implicit(process: NoiseSchedule, *, eta: float, variance: Variance) -> Updat
         # 1 - a_prev - sigma**2 without the cancellation that it ends in at η = 1
         rest = (1 - a_prev) * (1 - eta**2 + eta**2 * (a / a_prev) * (1 - a_prev) / (1 - a))
         rows.append(np.sqrt(a_prev) * X0 + np.sqrt(rest) * eps + sigma * NOISE)
-    return UpdateTable(np.array(rows))
+    return UpdateTable(np.array(rows), gradient_moves="bounded_x0")
 
 
 def encoding(process: NoiseSchedule) -> UpdateTable:
@@ -42,4 +42,4 @@ def encoding(process: NoiseSchedule) -> UpdateTable:
     for a, a_next in zip(process.alpha_bar, process.alpha_bar_next, strict=True):
         eps = (X_T - np.sqrt(a) * X0) / np.sqrt(1 - a)
         rows.append(np.sqrt(a_next) * X0 + np.sqrt(1 - a_next) * eps)
-    return UpdateTable(np.array(rows))
+    return UpdateTable(np.array(rows), gradient_moves="bounded_x0")

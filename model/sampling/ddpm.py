@@ -26,10 +26,10 @@ def ancestral(process: NoiseSchedule, *, eta: float, variance: Variance) -> Upda
     weights = np.array(rows)
     gradient_variance = _gradient_variance(process, variance)[::-1].copy()
     if variance != "learned_range":
-        return UpdateTable(weights, gradient_variance=gradient_variance)
+        return UpdateTable(weights, gradient_moves="x_s", gradient_variance=gradient_variance)
     log_beta, log_beta_tilde = np.log(process.betas), process.posterior_log_variance_clipped
     return UpdateTable(
-        weights, log_beta[::-1].copy(), log_beta_tilde[::-1].copy(), gradient_variance
+        weights, log_beta[::-1].copy(), log_beta_tilde[::-1].copy(), "x_s", gradient_variance
     )
 
 

@@ -43,10 +43,11 @@ def second_order_multistep(
 
 
 def third_order_multistep(process: NoiseSchedule, *, eta: float, variance: Variance) -> UpdateTable:
-    """DPM-Solver++(3M): Lu et al. 2022, proposition 4.1, on the parabola of the last three x̂₀.
+    """DPM-Solver++(3M): the multistep solver of order 3 of the authors' program.
 
-    The authors' program, and those that follow it, give the parabola's quadratic term half the
-    weight that the integral has, which makes the step exact for straight lines alone.
+    It gives the quadratic term of the parabola through the last three x̂₀ half the weight that the
+    integral of Lu et al. 2022, proposition 4.1, has. That is what everyone calls 3M; `unipc_3`
+    predicts with the whole weight.
 
     Args:
         process: the process of the run's own timesteps.
@@ -103,7 +104,10 @@ def _midpoint(lambdas: FloatArray, t: int, order: int) -> FloatArray:
 
 
 def _parabola(lambdas: FloatArray, t: int) -> FloatArray:
-    """∫ h e^{-h (1 - u)} p(u) du over (0, 1), where p(0), p(-r₀), p(-r₀ - r₁) are the last x̂₀."""
+    """∫ h e^{-h (1 - u)} p(u) du over (0, 1), p(0), p(-r₀), p(-r₀ - r₁) being the last x̂₀.
+
+    Of the square, half.
+    """
     h = lambdas[t - 1] - lambdas[t]
     r0, r1 = (lambdas[t] - lambdas[t + 1]) / h, (lambdas[t + 1] - lambdas[t + 2]) / h
     slope_0, slope_1 = (X0 - X0_PREV_1) / r0, (X0_PREV_1 - X0_PREV_2) / r1
@@ -112,5 +116,5 @@ def _parabola(lambdas: FloatArray, t: int) -> FloatArray:
     of_one = -np.expm1(-h)  # the integrals of 1, u and u²
     of_line = 1 - of_one / h
     of_square = 1 - 2 * of_line / h
-    integral: FloatArray = of_one * X0 + of_line * line + of_square * square
+    integral: FloatArray = of_one * X0 + of_line * line + of_square / 2 * square
     return integral

@@ -35,7 +35,7 @@ class Guide(Protocol):
 class NoisedImageEncoder(Protocol):
     """The image half of a noised CLIP."""
 
-    def encode_image(self, x: Tensor, t: Tensor) -> Tensor:
+    def encode_image(self, x: Tensor, t: Tensor, /) -> Tensor:
         """(B, E) features of x: (B, C, H, W) at timesteps t: (B,)."""
         ...
 
@@ -43,7 +43,7 @@ class NoisedImageEncoder(Protocol):
 class NoisedImageClassifier(Protocol):
     """A classifier of noised images."""
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor, /) -> Tensor:
         """(B, classes) logits of x: (B, C, H, W) at timesteps t: (B,)."""
         ...
 

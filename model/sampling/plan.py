@@ -82,10 +82,10 @@ class SamplingPlan:
             return None
         return float(self.table.log_beta[step]), float(self.table.log_beta_tilde[step])
 
-    def gradient_variance(self, step: int) -> float | None:
-        """σ² of a step where gradients move x_s, None where they move x̂₀; see `UpdateTable`."""
+    def gradient_variance(self, step: int) -> float:
+        """σ² of a step whose x_s a gradient moves, 0 where it moves x̂₀; see `GradientTarget`."""
         variance = self.table.gradient_variance
-        return None if variance is None else float(variance[step])
+        return 0.0 if variance is None else float(variance[step])
 
     @cached_property
     def history(self) -> int:

@@ -87,12 +87,12 @@ def denoise_step(
     channels = x_t.shape[1]
     output = guide(output.to(x_t.dtype), rows, channels)  # (B, C or 2 C, H, W)
     alpha_bar = torch.from_numpy(parameterization.schedule.alpha_bar)[t]
-    x_0 = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
-    x_0 = _bounded(x_0, trajectories)
     pulls = _pulls(trajectories, parameterization.schedule.timesteps)
     gradient = _gradient(guides, pulls, trajectories, x_t, t) if pulls else None
-    if gradient is not None:
-        x_0 = moved_images(x_0, gradient, trajectories, alpha_bar)
+    x_0 = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
+    x_0 = moved_images(x_0, gradient, "x0", trajectories, alpha_bar)
+    x_0 = _bounded(x_0, trajectories)
+    x_0 = moved_images(x_0, gradient, "bounded_x0", trajectories, alpha_bar)
     x_s = updated(trajectories, x_t, x_0, output[:, channels:], gradient)
     for trajectory, x, image in zip(trajectories, x_s, x_0, strict=True):
         trajectory.advance(x, image)
@@ -154,9 +154,10 @@ def _rows(trajectories: Sequence[Trajectory], timesteps: int) -> GuidedRows:
 
 
 def _bounded(x_0: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
-    """x̂₀ with the known pixels put in, then bounded.
+    """x̂₀ with the known pixels put in, then bounded: GLIDE's order.
 
-    GLIDE's order. Dynamic thresholding divides x̂₀, so its rows get their known pixels once more.
+    Dynamic thresholding divides x̂₀, so its rows get their known pixels afterwards, whose quantile
+    counts nevertheless.
     """
     known = stack(
         [
@@ -166,11 +167,13 @@ def _bounded(x_0: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
     )
     modes = [trajectory.thresholding for trajectory in trajectories]
     percentiles = [trajectory.dynamic_percentile for trajectory in trajectories]
-    bounded = threshold(_keep_known(x_0, known), modes, percentiles)
+    edited = _keep_known(x_0, known)
+    bounded = threshold(edited, modes, percentiles)
     if known.mask is None or Thresholding.DYNAMIC not in modes:
         return bounded
+    divided = threshold(x_0, modes, percentiles, measured=edited)
     dynamic = torch.tensor([mode is Thresholding.DYNAMIC for mode in modes])
-    return torch.where(per_row(dynamic, x_0).bool(), _keep_known(bounded, known), bounded)
+    return torch.where(per_row(dynamic, x_0).bool(), _keep_known(divided, known), bounded)
 
 
 def _keep_known(x_0: Tensor, known: Conditioning) -> Tensor:

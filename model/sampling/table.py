@@ -5,6 +5,7 @@ vectors, and the numbers that come out are the weights. Knows no sampler and no 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,15 @@ HISTORY = 3
 """How many earlier x̂₀ a step may use."""
 
 X_T, X0, X0_PREV_1, X0_PREV_2, X0_PREV_3, NOISE = np.eye(HISTORY + 3)
+
+GradientTarget = Literal["x0", "bounded_x0", "x_s"]
+"""What the gradient g of a guide moves, and when.
+
+`x_s`: by σ² g (Dhariwal & Nichol 2021, algorithm 1, arXiv:2105.05233). `bounded_x0`: x̂₀ by
+(1 - ᾱ) / √ᾱ g, which is ε̂ by -√(1 - ᾱ) g (algorithm 2), after x̂₀ was bounded, as in their program.
+`x0`: the same before it is bounded, as classifier-free guidance is. Where ᾱ is nearly 0 the factor
+is 10⁴ and more, and a solver that extrapolates would blow up any fault of the guide's.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,14 +36,15 @@ class UpdateTable:
             it, the noise's weight is a factor of a standard deviation that the network chooses for
             each pixel between √β̃ and √β.
         log_beta_tilde: (S,) float64, or None as `log_beta`.
-        gradient_variance: (S,) float64, σ² of x_s; a guide's gradient g moves x_s by σ² g
-            (Dhariwal & Nichol 2021, algorithm 1, arXiv:2105.05233). With `log_beta` it is a factor
-            of the variance that the network chooses. None where g moves x̂₀ (algorithm 2).
+        gradient_moves: what a guide's gradient moves.
+        gradient_variance: (S,) float64, σ² where that is x_s, else None. With `log_beta` it is a
+            factor of the variance that the network chooses.
     """
 
     weights: FloatArray
     log_beta: FloatArray | None = None
     log_beta_tilde: FloatArray | None = None
+    gradient_moves: GradientTarget = "x0"
     gradient_variance: FloatArray | None = None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.diffusion.prediction import learned_log_variance, per_row
 from model.diffusion.schedule import FloatArray
-from model.sampling.table import HISTORY
+from model.sampling.table import HISTORY, GradientTarget
 from model.sampling.trajectory import Trajectory
 
 
@@ -27,7 +27,7 @@ def updated(
     Args:
         trajectories: B of them.
         x_t: (B, C, H, W).
-        x_0: (B, C, H, W) x̂₀, already moved by the gradient in the rows where it moves x̂₀.
+        x_0: (B, C, H, W) x̂₀, bounded, and moved by the gradient in the rows where it moves x̂₀.
         variances: (B, C, H, W) the network's, or (B, 0, H, W) where it has none.
         gradient: (B, C, H, W) scaled gradient of the guides; None: no row is guided by any.
     """
@@ -51,26 +51,30 @@ def updated(
 
 
 def moved_images(
-    x_0: Tensor, gradient: Tensor, trajectories: Sequence[Trajectory], alpha_bar: Tensor
+    x_0: Tensor,
+    gradient: Tensor | None,
+    target: GradientTarget,
+    trajectories: Sequence[Trajectory],
+    alpha_bar: Tensor,
 ) -> Tensor:
-    """x̂₀ + (1 - ᾱ) / √ᾱ g, which is ε̂ - √(1 - ᾱ) g, in the rows whose plan moves x̂₀.
-
-    Dhariwal & Nichol 2021, algorithm 2, arXiv:2105.05233. Not bounded again, as in their program.
+    """x̂₀ + (1 - ᾱ) / √ᾱ g in the rows whose plan has that target: see `GradientTarget`.
 
     Args:
-        x_0: (B, C, H, W) the bounded x̂₀.
-        gradient: (B, C, H, W) scaled.
+        x_0: (B, C, H, W) x̂₀, before or after it is bounded.
+        gradient: (B, C, H, W) scaled; None: no row is guided by any.
+        target: the one whose turn it is.
         trajectories: B of them.
         alpha_bar: (B,) float64, of each row's timestep.
     """
-    moves = [each.plan.gradient_variance(each.step) is None for each in trajectories]
-    factor = torch.tensor(moves) * (1 - alpha_bar) / alpha_bar.sqrt()
-    return x_0 + per_row(factor, x_0) * gradient
+    moves = torch.tensor([each.plan.table.gradient_moves == target for each in trajectories])
+    if gradient is None or not moves.any():
+        return x_0
+    return x_0 + per_row(moves * (1 - alpha_bar) / alpha_bar.sqrt(), x_0) * gradient
 
 
 def _pull(trajectories: Sequence[Trajectory], variances: Tensor, gradient: Tensor) -> Tensor:
     """σ² g in the rows whose plan moves x_s: Dhariwal & Nichol 2021, algorithm 1."""
-    share = [each.plan.gradient_variance(each.step) or 0.0 for each in trajectories]
+    share = [each.plan.gradient_variance(each.step) for each in trajectories]
     if not any(share):
         return torch.zeros_like(gradient)
     factor = per_row(torch.tensor(share, dtype=torch.float64), gradient)

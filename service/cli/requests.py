@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from model.params import SamplerName
 from service.api.schemas import JobCreate
 from service.errors import FieldError, InvalidRequest
 
@@ -21,7 +22,7 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the first image; left ou
 Steps = Annotated[
     str | None, typer.Option(help="Steps of the base stage: a number, or 25,25, ddim50, fast27.")
 ]
-Sampler = Annotated[str | None, typer.Option(help="ddpm, ddim or dpmpp_2m.")]
+Sampler = Annotated[str | None, typer.Option(help=", ".join(SamplerName))]
 Guidance = Annotated[
     float | None, typer.Option("--guidance-scale", "-g", help="1 turns guidance off.")
 ]

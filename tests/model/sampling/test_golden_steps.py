@@ -38,7 +38,8 @@ class RecordedGuide:
         self._timesteps = golden.meta["T"]
 
     def __call__(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        return self._gradient * (1 + t / self._timesteps)[:, None, None, None] - 0.1 * x_t
+        later: Tensor = (1 + t / self._timesteps)[:, None, None, None]
+        return self._gradient * later - 0.1 * x_t
 
 
 class OneStep:

@@ -51,6 +51,10 @@ def sample(sampler: SamplerName, steps: int, centre: float, spread: float) -> Te
     [
         (SamplerName.DPMPP_2M, 20, 0.03),
         (SamplerName.DPMPP_2M, 50, 0.02),
+        (SamplerName.DPMPP_3M, 20, 0.03),
+        (SamplerName.DPMPP_2M_SDE, 100, 0.03),
+        (SamplerName.UNIPC, 20, 0.03),
+        (SamplerName.UNIPC_3, 20, 0.03),
         (SamplerName.DDIM, 250, 0.04),
         (SamplerName.DDPM, 500, 0.04),
     ],

@@ -52,6 +52,11 @@ def mixed() -> list[Trajectory]:
         trajectory(
             dpmpp, 7, 7, unconditional=EMPTY, guidance_scale=5.0, guidance_interval=(0.3, 0.7)
         ),
+        trajectory(SamplerName.DPMPP_1, 5, 8),
+        trajectory(SamplerName.DPMPP_3M, 9, 9, unconditional=EMPTY, guidance_scale=2.0),
+        trajectory(SamplerName.DPMPP_2M_SDE, 8, 10),
+        trajectory(SamplerName.UNIPC, 7, 11, conditioning=picture_to_edit()),
+        trajectory(SamplerName.UNIPC_3, 10, 12, unconditional=EMPTY, guidance_scale=4.0),
     ]
 
 
@@ -63,7 +68,7 @@ def finish(denoiser: ToyDenoiser, batch: list[Trajectory]) -> None:
 def test_an_image_does_not_depend_on_its_batch() -> None:
     together, denoiser = mixed(), ToyDenoiser()
     finish(denoiser, together)
-    assert denoiser.rows[0] >= 8
+    assert denoiser.rows[0] >= 13
     assert len(denoiser.rows) == max(each.plan.steps for each in together)
     for alone, one in zip(mixed(), together, strict=True):
         finish(ToyDenoiser(), [alone])
@@ -83,9 +88,9 @@ def test_a_trajectory_may_join_a_running_batch() -> None:
 def test_a_step_reports_its_trajectories_and_rows() -> None:
     batch, denoiser = mixed(), ToyDenoiser()
     report = denoise_step(denoiser, batch, LEARNED)
-    assert (report.trajectories, report.rows) == (8, 11)
-    assert denoiser.rows == [11]
-    assert [each.step for each in batch] == [1] * 8
+    assert (report.trajectories, report.rows) == (13, 18)
+    assert denoiser.rows == [18]
+    assert [each.step for each in batch] == [1] * 13
 
 
 def test_guidance_outside_its_interval_costs_one_row() -> None:
@@ -105,6 +110,54 @@ def test_known_pixels_stay_as_they_are() -> None:
         keep = mask.bool().expand(SHAPE)
         assert torch.equal(one.x[keep], image[keep])
         assert (one.x - image)[~keep].abs().mean() > 0.1
+
+
+def edited(mask: torch.Tensor | None, **rest: Any) -> Trajectory:
+    image = picture_to_edit().image if mask is not None else None
+    conditioning = Conditioning(pooled=torch.tensor([0.1, 0.2]), image=image, mask=mask)
+    one = trajectory(SamplerName.DPMPP_2M, 6, 5, conditioning=conditioning, **rest)
+    finish(ToyDenoiser(), [one])
+    return one
+
+
+@pytest.mark.parametrize("mode", Thresholding)
+def test_a_mask_that_keeps_all_gives_the_picture_and_one_that_keeps_none_a_new_one(
+    mode: Thresholding,
+) -> None:
+    image = picture_to_edit().image
+    assert image is not None
+    assert torch.equal(edited(torch.ones(1, 8, 8), thresholding=mode).x, image)
+    none_kept = edited(torch.zeros(1, 8, 8), thresholding=mode).x
+    assert torch.equal(none_kept, edited(None, thresholding=mode).x)
+
+
+@pytest.mark.parametrize("mode", Thresholding)
+def test_a_soft_mask_blends_once(mode: Thresholding) -> None:
+    """At the last step, whose x̂₀ is the image; the denoiser here is a constant."""
+    image = picture_to_edit().image
+    assert image is not None
+    mask = torch.linspace(0, 1, 8).expand(1, 8, 8)
+    predicted = torch.linspace(0.9, -3, 192).reshape(SHAPE)
+    one = trajectory(
+        SamplerName.DPMPP_2M,
+        1,
+        5,
+        conditioning=Conditioning(image=image, mask=mask),
+        thresholding=mode,
+        dynamic_percentile=1.0,
+    )
+    x0 = Parameterization("x0", "fixed_small", SCHEDULE)
+    denoise_step(lambda x_t, t, conditioning: predicted[None], [one], x0)
+    blend = predicted * (1 - mask) + image * mask
+    match mode:
+        case Thresholding.NONE:
+            wanted = blend
+        case Thresholding.STATIC:
+            wanted = blend.clamp(-1, 1)
+        case Thresholding.DYNAMIC:
+            s = blend.abs().max()
+            wanted = predicted.clamp(-s, s) / s * (1 - mask) + image * mask
+    torch.testing.assert_close(one.x, wanted)
 
 
 @pytest.mark.parametrize("sampler", SamplerName)

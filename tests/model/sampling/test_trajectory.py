@@ -114,7 +114,12 @@ def test_only_the_history_that_a_plan_uses_is_kept() -> None:
     for sampler, depth in (
         (SamplerName.DDPM, 0),
         (SamplerName.DDIM, 0),
+        (SamplerName.DPMPP_1, 0),
         (SamplerName.DPMPP_2M, 1),
+        (SamplerName.DPMPP_2M_SDE, 1),
+        (SamplerName.DPMPP_3M, 2),
+        (SamplerName.UNIPC, 2),
+        (SamplerName.UNIPC_3, 3),
     ):
         trajectory = prepare(sampler)
         assert trajectory.plan.history == depth

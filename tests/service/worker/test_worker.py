@@ -74,7 +74,7 @@ async def test_eight_different_jobs_share_steps_and_end_in_the_store(
         replace(
             SMALL,
             seed=index,
-            sampler=list(SamplerName)[index % 3],
+            sampler=list(SamplerName)[index % len(SamplerName)],
             steps=6 + index,
             guidance_scale=1.0 + index,
         )
