@@ -93,7 +93,7 @@ def check_file(path: Path, folder: Path, name: str) -> bool:
     found = sha256_of(path)
     if found != entry.sha256:
         raise _changed(path, f"sha256 {found}", entry.sha256)
-    with contextlib.suppress(OSError):  # a folder that may only be read: it is checked next time too
+    with contextlib.suppress(OSError):  # a folder that may only be read: then again next time
         record_checksum(folder, name, path, found)
     return True
 
@@ -115,8 +115,8 @@ def check_pipeline(spec: PipelineSpec) -> None:
 
 def weight_files(spec: PipelineSpec) -> tuple[Path, ...]:
     """Every weight file of a pipeline, its guides' too, each once; it may be missing."""
-    parts = (*spec.stages, *spec.guides)
-    paths = (spec.folder / name for part in parts for name in part.weights)
+    each = [part.weights for part in spec.stages] + [part.weights for part in spec.guides]
+    paths = (spec.folder / name for names in each for name in names)
     return tuple(dict.fromkeys(Path(os.path.normpath(path)) for path in paths))
 
 

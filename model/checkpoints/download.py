@@ -128,7 +128,7 @@ def _copy(answer: httpx.Response, file: IO[bytes], have: int, report: Report) ->
 
 def _continues(answer: httpx.Response, have: int) -> bool:
     """Whether a partial answer begins where the part ends."""
-    return answer.headers.get("content-range", "").startswith(f"bytes {have}-")
+    return str(answer.headers.get("content-range", "")).startswith(f"bytes {have}-")
 
 
 def _total(answer: httpx.Response) -> int | None:

@@ -47,9 +47,9 @@ class TrainingConfig:
             arXiv:2303.09556, eq. 8).
         snr_floor: smallest weight. A short run needs it: the layout of a picture is decided where
             the SNR is far below 1, and min-SNR alone hardly trains there.
-        high_noise_share: share of the timesteps drawn from the noisiest tenth of the process alone.
-            Elsewhere the large plain areas of a small picture shine through the noise, and a
-            network has no need of the caption.
+        high_noise_share: share of the timesteps drawn from the noisiest tenth of the process alone,
+            half of these from its last quarter. Elsewhere the large plain areas of a small picture
+            shine through the noise, and a network has no need of the caption.
         caption_dropout: share of captions replaced by the empty one (Ho & Salimans 2022).
         mask_rate: share of pictures of which some pixels are given (inpainting).
         low_res_noise: largest standard deviation of the noise on the low-res input (Ho et al. 2021,

@@ -143,11 +143,12 @@ class Trainer:
         return losses.total.mean()
 
     def _timesteps(self, batch: int) -> Tensor:
-        """(B,) uniform timesteps, but a share of them uniform in the noisiest tenth."""
+        """(B,) uniform timesteps, but a share of them in the noisiest tenth, denser to its end."""
         timesteps = self.parameterization.schedule.timesteps
         t = torch.randint(0, timesteps, (batch,), device=self.device)
+        from_the_end = torch.rand(batch, device=self.device).square() * timesteps / 10
         noisiest = torch.rand(batch, device=self.device) < self.config.high_noise_share
-        return torch.where(noisiest, timesteps - 1 - t // 10, t)
+        return torch.where(noisiest, timesteps - 1 - from_the_end.long(), t)
 
     def _set_rate(self, factor: float) -> None:
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.catalog import PipelineSpec, total_steps
 from model.checkpoints.survey import footprint
 from model.errors import UnsupportedSampling
+from model.imaging import Pictures
 from model.params import SamplingParams
 from model.pipeline import Pipeline
 from model.sampling.step import denoise_step
@@ -92,13 +93,18 @@ class ModelRunner:
         """
         self._shelf.get(name, in_use)
 
-    def prepare(self, params: SamplingParams, skip: Collection[int] = ()) -> list[Trajectory]:
-        """One trajectory for each image of the request, without those of the indices `skip`.
+    def prepare(
+        self,
+        params: SamplingParams,
+        skip: Collection[int] = (),
+        pictures: Pictures | None = None,
+    ) -> list[Trajectory]:
+        """One trajectory for each drawn image of the request, without those of `skip`.
 
         Raises:
             ModelError: the request can't be served.
         """
-        return self._pipeline(params).prepare(params, skip)
+        return self._pipeline(params).prepare(params, skip, pictures)
 
     def steps_per_image(self, params: SamplingParams) -> int:
         """Network steps of one image through all its stages."""
@@ -113,17 +119,26 @@ class ModelRunner:
         """Advances the trajectories by one step; returns the rows of the network call."""
         pipeline = self._shelf.get(key.pipeline)
         report = denoise_step(
-            pipeline.denoiser(key.stage), trajectories, pipeline.parameterization(key.stage)
+            pipeline.denoiser(key.stage),
+            trajectories,
+            pipeline.parameterization(key.stage),
+            pipeline.guides(key.stage),
         )
         return report.rows
 
-    def promote(self, params: SamplingParams, trajectory: Trajectory) -> Trajectory | None:
+    def promote(
+        self, params: SamplingParams, trajectory: Trajectory, pictures: Pictures | None = None
+    ) -> Trajectory | None:
         """The next stage's trajectory of a finished one, or None when the image is finished."""
-        return self._pipeline(params).promote(trajectory, params)
+        return self._pipeline(params).promote(trajectory, params, pictures)
 
     def image(self, params: SamplingParams, trajectory: Trajectory) -> NDArray[np.uint8]:
         """The finished image, (H, W, 3) uint8."""
         return self._pipeline(params).image(trajectory)
+
+    def rank(self, params: SamplingParams, images: Sequence[NDArray[np.uint8]]) -> Sequence[float]:
+        """How well each image, (H, W, 3) uint8, fits the prompt; higher is better."""
+        return self._pipeline(params).rank(params, images)
 
     def preview(self, params: SamplingParams, trajectory: Trajectory) -> NDArray[np.uint8]:
         """What the image looks like so far, (h, w, 3) uint8, no larger than the base stage's."""

@@ -60,7 +60,7 @@ def test_nothing_is_loaded_before_it_is_needed_and_then_once(shelf_of: ShelfOf) 
     loads = Loads()
     shelf = shelf_of(loads, Bounds())
     assert shelf.names == NAMES
-    assert shelf.loaded == ()
+    assert not shelf.loaded
     assert shelf.get("b") is shelf.get("b")
     assert loads.names == ["b"]
     assert shelf.loaded == ("b",)
