@@ -1,6 +1,7 @@
 """`glide verify`: the originals' numbers, computed on this machine and compared."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,7 +144,7 @@ def _record(report: "Report", device: str, dtype: str) -> dict[str, Any]:
                         "name": found.array,
                         "passed": found.passed,
                         "measure": found.measure,
-                        "difference": found.difference,
+                        "difference": _finite(found.difference),
                         "limit": found.limit,
                         "reason": found.reason,
                     }
@@ -153,3 +154,8 @@ def _record(report: "Report", device: str, dtype: str) -> dict[str, Any]:
             for each in report.files
         ],
     }
+
+
+def _finite(number: float | None) -> float | None:
+    """JSON has no infinity."""
+    return number if number is not None and math.isfinite(number) else None

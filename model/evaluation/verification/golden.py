@@ -6,6 +6,7 @@ what a file holds can't be passed over in silence.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,9 +212,9 @@ def read_golden(path: Path, tolerances: Mapping[str, Any], setting: Setting) -> 
         GoldenFileError: the file is damaged or has no metadata.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise GoldenFileError(f"the file can't be read: {error}") from error
     if _META not in arrays:
         raise GoldenFileError(f"the file has no {_META}")
