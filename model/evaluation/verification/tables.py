@@ -67,7 +67,7 @@ def spaced_process(name: str, timesteps: int, spec: Any) -> Spaced:
     """
     grid = space_timesteps(respacing(spec, timesteps), timesteps)
     betas = original_schedule(name, timesteps).respaced(grid).betas
-    return Spaced(NoiseSchedule(np.cumprod(1 - betas), betas), grid)
+    return Spaced(NoiseSchedule(np.cumprod(1 - betas, dtype=np.float64), betas), grid)
 
 
 def respacing(spec: Any, timesteps: int) -> str:

@@ -7,11 +7,9 @@ from model.diffusion.resampling import LossSecondMomentResampler
 def test_draws_are_uniform_until_every_timestep_has_a_history() -> None:
     resampler = LossSecondMomentResampler(3, history=2, uniform=0.1)
     resampler.update([0, 0, 1, 1, 2], [5.0, 5.0, 1.0, 1.0, 1.0])
-    assert not resampler.warmed_up
     assert resampler.weights().tolist() == [1, 1, 1]
     assert resampler.importance().tolist() == [1, 1, 1]
     resampler.update([2], [1.0])
-    assert resampler.warmed_up
     assert resampler.weights()[0] == pytest.approx(0.9 * 5 / 7 + 0.1 / 3)
 
 

@@ -49,16 +49,16 @@ class Process:
 
     def __init__(self, name: str, timesteps: int, spec: str | None = None) -> None:
         self.kept = kept_timesteps(spec or "", timesteps)
-        self.betas = betas_of(name, timesteps)
+        self.betas: Table = betas_of(name, timesteps)
         if spec is not None:
             whole = np.cumprod(1 - self.betas)[self.kept]
             self.betas = 1 - whole / np.append(1, whole[:-1])
-        self.ab = np.cumprod(1 - self.betas)
+        self.ab: Table = np.cumprod(1 - self.betas, dtype=np.float64)
         self.prev, self.next = np.append(1, self.ab[:-1]), np.append(self.ab[1:], 0)
-        self.variance = self.betas * (1 - self.prev) / (1 - self.ab)
-        self.log_variance = np.log(np.append(self.variance[1], self.variance[1:]))
-        self.coef1 = self.betas * np.sqrt(self.prev) / (1 - self.ab)
-        self.coef2 = (1 - self.prev) * np.sqrt(1 - self.betas) / (1 - self.ab)
+        self.variance: Table = self.betas * (1 - self.prev) / (1 - self.ab)
+        self.log_variance: Table = np.log(np.append(self.variance[1], self.variance[1:]))
+        self.coef1: Table = self.betas * np.sqrt(self.prev) / (1 - self.ab)
+        self.coef2: Table = (1 - self.prev) * np.sqrt(1 - self.betas) / (1 - self.ab)
 
     def tables(self) -> dict[str, Table]:
         return {
@@ -110,7 +110,7 @@ def read(
     c, ab = x_t.shape[1], process.at(process.ab, t)
     said, rest = output[:, :c], output[:, c:]
     small = process.at(process.log_variance, t)
-    log_beta = np.log(process.betas)
+    log_beta: Table = np.log(process.betas)
     match variance:
         case "LEARNED_RANGE":
             f = (rest + 1) / 2

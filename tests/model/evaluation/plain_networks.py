@@ -31,6 +31,10 @@ def draw(name: str, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
 
 
+def draw_input(name: str, *shape: int) -> Tensor:
+    return draw(f"input/{name}", *shape)
+
+
 class Weights:
     def __init__(self, requires_grad: bool = False) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -374,4 +378,5 @@ def clip_image(w: Weights, c: Options, x: Tensor, t: Tensor) -> Tensor:
 
 
 def unit(z: Tensor) -> Tensor:
-    return z / (z.norm(dim=-1, keepdim=True) + 1e-12)
+    found: Tensor = z / (z.norm(dim=-1, keepdim=True) + 1e-12)
+    return found
