@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model.evaluation.verification.report import Comparison, FileReport, Report
 
 DTYPES = ("float32", "float16", "bfloat16")
+LOG_WIDTH = 160
 _STYLES = {"passed": "green", "missed": "bold red", "not run": "yellow"}
 
 
@@ -62,6 +63,8 @@ def verify(
 
 def _show(report: "Report", title: str, *, arrays: bool) -> None:
     console = Console()
+    if not console.is_terminal:  # a log file: one line for a file, whatever the width of a page
+        console = Console(width=max(console.width, LOG_WIDTH))
     console.print(title, highlight=False)
     if not report.files:
         console.print("There is no golden file in this folder.", style="bold red")
