@@ -171,10 +171,15 @@ def adopt(
     """
     check_weights(weights, network.state_dict(), name)
     lower_precision(network, dtype)
-    cast = {key: weights[key].to(meta.dtype) for key, meta in network.state_dict().items()}
-    network.load_state_dict(cast, assign=True)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed = {key: _placed(weights[key], meta) for key, meta in network.state_dict().items()}
+    network.load_state_dict(placed, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _placed(weight: Tensor, meta: Tensor) -> Tensor:
+    """Casts and lays out in one copy, or in none where there is nothing to do."""
+    layout = torch.channels_last if weight.ndim == 4 else torch.preserve_format
+    return weight.to(meta.dtype, memory_format=layout)
 
 
 def load_stage(spec: PipelineSpec, stage: StageSpec) -> TextUNet:

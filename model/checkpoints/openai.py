@@ -67,11 +67,15 @@ def load_clip(paths: Sequence[Path]) -> NoisedClip:
     Raises:
         CheckpointError: as `load_openai`, or the files are not one of each encoder.
     """
-    found = {name: path for path in paths for name in identify(path)}
+    shapes = {path: shapes_of(read_state_dict(path)) for path in paths}
+    found: dict[str, Path] = {}
     for name in ("glide-clip-image", "glide-clip-text"):
-        if name not in found:
+        wanted = _shapes(ARCHITECTURES[name].config)
+        fitting = [path for path in paths if shapes[path] == wanted]
+        if not fitting:
             files = ", ".join(path.name for path in paths) or "no file"
             raise CheckpointError(f"a noised CLIP is two files; {files}: none is {name}")
+        found[name] = fitting[0]
     text = load_openai(found["glide-clip-text"], "glide-clip-text")
     image = load_openai(found["glide-clip-image"], "glide-clip-image")
     assert isinstance(text, ClipTextEncoder)

@@ -27,6 +27,8 @@ CLIP_CONTEXT = 77
 _GPT2_TOKENS = 50_257
 _CLIP_MERGES = 48_894  # 49408 tokens less 256 bytes, 256 bytes at a word's end, start and end
 _WORD_END = "</w>"
+# Unicode, Final_Sigma: after a letter with case and before none, as if marks were not there.
+_LAST_SIGMA = r"\p{Cased}\p{Case_Ignorable}*\KΣ(?!\p{Case_Ignorable}*\p{Cased})"
 _CLIP_WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|(?i:'s|'t|'re|'ve|'m|'ll|'d)"
     r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -55,7 +57,7 @@ def gpt2_tokenizer(encoder_json: Path, vocab_bpe: Path) -> Tokenizer:
     if len(vocabulary) != _GPT2_TOKENS:
         raise CheckpointError(f"{encoder_json} has {len(vocabulary)} tokens, not {_GPT2_TOKENS}")
     # The library lowers letter by letter; a sigma that ends a word has a form of its own.
-    last_sigma = normalizers.Replace(Regex(r"(?<=\p{L})Σ(?!\p{L})"), "ς")
+    last_sigma = normalizers.Replace(Regex(_LAST_SIGMA), "ς")
     tokenizer.normalizer = normalizers.Sequence([last_sigma, normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -103,7 +105,11 @@ class ClipTokenizer:
     def __init__(self, tokenizer: Tokenizer, context: int = CLIP_CONTEXT) -> None:
         self._tokenizer = tokenizer
         self._context = context
-        self._marks = {mark: tokenizer.token_to_id(mark) for mark in (START, END)}
+        self._marks: dict[str, int] = {}
+        for mark in (START, END):
+            number = tokenizer.token_to_id(mark)
+            assert number is not None
+            self._marks[mark] = number
 
     def encode(self, caption: str) -> tuple[tuple[int, ...], int]:
         """Reads a caption.

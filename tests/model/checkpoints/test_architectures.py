@@ -125,7 +125,7 @@ def test_old_options_leave_out_what_they_name() -> None:
 def test_multipliers_of_the_image_size_stand_in_for_none() -> None:
     with torch.device("meta"):
         network = unet_from_glide_options(options(image_size=128, channel_mult=""))
-    assert network.config.channel_mult == (1, 1, 2, 3, 4)
+    assert network.config.level_channels == (32, 32, 64, 96, 128)
     assert network.config.attention_factors == (8, 16)
     with pytest.raises(CheckpointError, match="image_size 32 needs a channel_mult"):
         unet_from_glide_options(options(channel_mult=""))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from model.checkpoints import architectures
-from model.checkpoints.architectures import ARCHITECTURES, Architecture, build_unet
+from model.checkpoints.architectures import ARCHITECTURES, Architecture, NetworkConfig, build_unet
 from model.checkpoints.native import shapes_of
 from model.checkpoints.openai import explain, identify, load_clip, load_openai, read_state_dict
 from model.conditioning import Conditioning
@@ -146,7 +146,7 @@ def test_the_two_files_of_clip_are_told_apart(
 ) -> None:
     text = replace(architectures.CLIP_TEXT, vocabulary=40, context=9, heads=1, layers=1)
     image = replace(architectures.CLIP_IMAGE, image_size=16, timesteps=10, heads=1, layers=1)
-    configs = {"glide-clip-text": text, "glide-clip-image": image}
+    configs: dict[str, NetworkConfig] = {"glide-clip-text": text, "glide-clip-image": image}
     small = {name: replace(ARCHITECTURES[name], config=config) for name, config in configs.items()}
     monkeypatch.setattr("model.checkpoints.openai.ARCHITECTURES", small)
     paths = [tmp_path / "first.pt", tmp_path / "second.pt"]
