@@ -127,7 +127,8 @@ def _engine(settings: Settings, specs: Sequence[PipelineSpec]) -> "Engine":
 
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
-    runner = ModelRunner.load(specs, settings.worker.device, settings.worker.dtype)
+    options, clip = settings.worker, settings.models.clip
+    runner = ModelRunner.load(specs, options.device, options.dtype, clip=clip)
     return Engine(runner, settings.worker.max_batch)
 
 

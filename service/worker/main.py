@@ -46,7 +46,9 @@ def run_worker(settings: Settings, worker_id: str) -> None:
         torch.set_num_threads(settings.worker.threads)
     options = settings.worker
     bounds = Bounds(options.max_loaded or None, options.max_loaded_bytes or None)
-    runner = ModelRunner.load(served_specs(settings), options.device, options.dtype, bounds)
+    runner = ModelRunner.load(
+        served_specs(settings), options.device, options.dtype, bounds, settings.models.clip
+    )
     worker = build_worker(settings, worker_id, runner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(worker))
