@@ -23,7 +23,7 @@ from model.errors import ConditioningError
 PixelArray = NDArray[np.uint8]
 KeepArray = NDArray[np.float32]
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What is read: formats whose decoders start no other program."""
 
 MAX_PIXELS = 40_000_000

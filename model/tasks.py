@@ -139,20 +139,16 @@ def _guide_checks(serving: Serving, params: SamplingParams) -> Iterator[Check]:
         yield name, not scale or params.task is not Task.UPSCALE, skipped
     none = f"0: {serving.name} has no {{}}; `glide models` lists the pipelines that have one"
     clip, classifier = scales.values()
-    yield (
-        "clip_guidance_scale",
-        not clip or serving.guided_by("clip"),
-        none.format("noised CLIP"),
-    )
+    without_clip = none.format("noised CLIP")
+    yield "clip_guidance_scale", not clip or serving.guided_by("clip"), without_clip
     spoken = "0, or give a prompt: CLIP compares the image with it"
     yield "clip_guidance_scale", not clip or bool(params.prompt), spoken
-    yield (
-        "classifier_guidance_scale",
-        not classifier or serving.guided_by("classifier"),
-        none.format("noised classifier"),
-    )
+    classified = serving.guided_by("classifier")
+    unclassified = none.format("noised classifier")
+    yield "classifier_guidance_scale", not classifier or classified, unclassified
     aimless = "0, or give the label that the classifier is to see"
-    yield "classifier_guidance_scale", not classifier or params.label is not None, aimless
+    labelled = params.label is not None or not classified
+    yield "classifier_guidance_scale", not classifier or labelled, aimless
 
 
 def _best_of_checks(serving: Serving, params: SamplingParams, ranking: bool) -> Iterator[Check]:

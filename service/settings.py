@@ -47,7 +47,8 @@ class ApiSettings(_Group):
 
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8000, ge=0, le=65_535, description="port to bind; 0 picks a free one")
-    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body")
+    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body, pictures apart")
+    max_picture_bytes: int = Field(16 << 20, gt=0, description="largest picture of a client")
     max_wait_s: float = Field(60.0, gt=0, description="longest long poll")
     keepalive_s: float = Field(15.0, gt=0, description="time between comments on a quiet stream")
 
@@ -75,6 +76,7 @@ class ModelsSettings(_Group):
     home: Path = Field(Path("data/models"), description="folder of what `glide models` pulls")
     folders: tuple[Path, ...] = Field((), description="pipeline folders, or folders of them")
     mirror: str | None = Field(None, description="URL to pull files from; none: their publishers")
+    clip: Path | None = Field(None, description="folder of a CLIP that ranks images for best_of")
 
 
 class LogSettings(_Group):

@@ -5,6 +5,7 @@ The only place in the service that calls the denoising step. Knows no jobs, no q
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from model.errors import UnsupportedSampling
 from model.imaging import Pictures
 from model.params import SamplingParams
 from model.pipeline import Pipeline
+from model.ranking import FolderClip
 from model.sampling.step import denoise_step
 from model.sampling.trajectory import Trajectory
 from service.engine.scheduler import BatchKey
@@ -42,7 +44,12 @@ class ModelRunner:
 
     @classmethod
     def load(
-        cls, specs: Iterable[PipelineSpec], device: str, dtype: str, bounds: Bounds = NO_BOUNDS
+        cls,
+        specs: Iterable[PipelineSpec],
+        device: str,
+        dtype: str,
+        bounds: Bounds = NO_BOUNDS,
+        clip: Path | None = None,
     ) -> Self:
         """A runner that loads each pipeline when a job first asks for it.
 
@@ -51,14 +58,18 @@ class ModelRunner:
             device: `auto`, or a torch device such as `cpu` or `cuda:1`.
             dtype: of the networks, a name of `DTYPES`.
             bounds: how much may be loaded at a time.
+            clip: folder of a CLIP that ranks the images of `best_of` for all of them; it is
+                loaded at once, and counts for no bound.
 
         Raises:
             UnsupportedSampling: this machine has no such device.
+            CheckpointError: the folder holds no CLIP.
         """
         place = pick_device(device)
+        ranker = None if clip is None else FolderClip.load(clip, place)
         shelf = Shelf(
             {spec.name: spec for spec in specs},
-            lambda spec: Pipeline.load(spec, place, DTYPES[dtype]),
+            lambda spec: Pipeline.load(spec, place, DTYPES[dtype], ranker),
             lambda spec: footprint(spec).bytes[dtype],
             bounds,
             str(place),
@@ -108,7 +119,7 @@ class ModelRunner:
 
     def steps_per_image(self, params: SamplingParams) -> int:
         """Network steps of one image through all its stages."""
-        return total_steps(self._pipeline(params).spec, replace(params, n=1))
+        return total_steps(self._pipeline(params).spec, replace(params, n=1, best_of=None))
 
     def key(self, params: SamplingParams, trajectory: Trajectory) -> BatchKey:
         """Whom this trajectory may share its next step with."""

@@ -13,8 +13,8 @@ from model.errors import ModelError
 from service.engine.engine import Engine, Failure, StepOutput
 from service.errors import JobError
 from service.jobs import JobFailure
-from service.queue.leases import Lease
 from service.worker.courier import (
+    Arrival,
     Courier,
     ImageReady,
     JobDone,
@@ -80,7 +80,7 @@ class Worker:
         self._clock = clock
         self._stopping = False  # no Event: its lock is not safe in a signal handler
         self._tally = _Tally(clock())
-        self._waiting: Lease | None = None  # its model has no room until those in flight end
+        self._waiting: Arrival | None = None  # its model has no room until those in flight end
 
     def stop(self) -> None:
         """Fetches no new jobs, finishes what is in flight or hands it back, ends `run`.
@@ -130,21 +130,21 @@ class Worker:
         """
         try:
             while True:
-                lease = self._waiting or self._courier.arrivals.get(wait_s > 0, wait_s)
-                self._waiting = lease if self._must_wait(lease) else None
+                arrival = self._waiting or self._courier.arrivals.get(wait_s > 0, wait_s)
+                self._waiting = arrival if self._must_wait(arrival) else None
                 if self._waiting:
                     return
-                self._add(lease)
+                self._add(arrival)
                 wait_s = 0.0
         except Empty:
             return
 
-    def _must_wait(self, lease: Lease) -> bool:
-        wanted = self._held.is_wanted(lease.token)
-        return wanted and not self._engine.has_room(lease.job.params)
+    def _must_wait(self, arrival: Arrival) -> bool:
+        wanted = self._held.is_wanted(arrival.lease.token)
+        return wanted and not self._engine.has_room(arrival.lease.job.params)
 
-    def _add(self, lease: Lease) -> None:
-        job, token = lease.job, lease.token
+    def _add(self, arrival: Arrival) -> None:
+        job, token = arrival.lease.job, arrival.lease.token
         if not self._held.is_wanted(token):
             return
         finished = {image.index for image in job.images}
@@ -153,7 +153,7 @@ class Worker:
             self._courier.send(JobDone(token))
             return
         try:
-            self._engine.add(token, job.params, finished)
+            self._engine.add(token, job.params, finished, arrival.pictures)
         except (ModelError, JobError) as error:
             self._fail(token, error)
 
@@ -166,7 +166,7 @@ class Worker:
                 PreviewReady(preview.job_id, preview.index, preview.step, preview.pixels)
             )
         for image in output.images:
-            self._courier.send(ImageReady(image.job_id, image.index, image.pixels))
+            self._courier.send(ImageReady(image.job_id, image.index, image.seed, image.pixels))
         for token in output.finished:
             self._held.left_engine(token)
             self._courier.send(JobDone(token))
