@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.errors import CheckpointError
-from model.params import MAX_PROMPT_CHARACTERS, MAX_SEED, SamplerName, SamplingParams
+from model.params import (
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    SamplerName,
+    SamplingParams,
+    Task,
+    UpsampleParams,
+    steps_at_strength,
+)
+from model.tasks import Check, task_checks
 
 StageName = Literal["base", "upsample"]
 BUILTIN_FOLDER = Path(__file__).parent / "weights"
+DRAWN_FOR_EACH = 4
+"""So many images may be drawn for each of the `max_images` that are kept."""
 RESPACING = re.compile(r"(ddim[1-9]\d{0,5}|fast27|[1-9]\d{0,5}(,[1-9]\d{0,5})*)", re.ASCII)
 
 
@@ -91,7 +102,8 @@ class PipelineSpec:
         guidance_scale: default scale of classifier-free guidance.
         guidance_interval: default interval, see `SamplingParams`.
         context: caption length in tokens; 0 for a pipeline that reads no captions.
-        classes: number of classes of a class-conditional pipeline; 0 for any other.
+        classes: number of classes that a label may name, of the networks or of a classifier that
+            guides them; 0 for a pipeline that takes no label.
         guides: networks for CLIP guidance and classifier guidance.
         max_images: largest n.
         max_steps: largest number of steps of a stage.
@@ -117,6 +129,11 @@ class PipelineSpec:
         return self.stages[0]
 
     @property
+    def max_drawn(self) -> int:
+        """Largest `best_of`."""
+        return DRAWN_FOR_EACH * self.max_images
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Sides, in px, of the square images this pipeline can make."""
         return tuple(stage.resolution for stage in self.stages)
@@ -125,49 +142,43 @@ class PipelineSpec:
         """The stages that an image of this width passes."""
         return self.stages[: self.sizes.index(width) + 1]
 
-    def violations(self, params: SamplingParams) -> list[Violation]:
-        """Every field of `params` that this pipeline can't serve; empty when it can serve all."""
-        checks: Iterable[tuple[str, bool, str]] = (
-            (
-                "prompt",
-                len(params.prompt) <= MAX_PROMPT_CHARACTERS,
-                f"at most {MAX_PROMPT_CHARACTERS} characters",
-            ),
-            (
-                "negative_prompt",
-                len(params.negative_prompt) <= MAX_PROMPT_CHARACTERS,
-                f"at most {MAX_PROMPT_CHARACTERS} characters",
-            ),
-            ("width", params.width in self.sizes, f"{self.name} makes {self._sizes_in_words()}"),
-            (
-                "height",
-                params.height == params.width,
-                f"{self.name} makes square images: {self._sizes_in_words()}",
-            ),
-            ("n", 1 <= params.n <= self.max_images, f"between 1 and {self.max_images}"),
-            (
-                "seed",
-                0 <= params.seed <= MAX_SEED - min(params.n, self.max_images),
-                "between 0 and 2**63 - 1 - n",
-            ),
-            (
-                "guidance_scale",
-                0 <= params.guidance_scale <= self.max_guidance_scale,
-                f"a finite number between 0 and {self.max_guidance_scale:g}",
-            ),
-            (
-                "guidance_interval",
-                0 <= params.guidance_interval[0] <= params.guidance_interval[1] <= 1,
-                "two numbers, 0 <= low <= high <= 1",
-            ),
-            ("eta", 0 <= params.eta <= 1, "between 0 and 1"),
-            ("dynamic_percentile", 0 < params.dynamic_percentile <= 1, "in (0, 1]"),
-            ("previews", 0 <= params.previews <= 8, "between 0 and 8"),
-        )
+    def guided_by(self, kind: Literal["clip", "classifier"]) -> bool:
+        """Whether a network of that kind can guide the base stage."""
+        return any(guide.kind == kind for guide in self.guides)
+
+    def violations(self, params: SamplingParams, *, ranking: bool = False) -> list[Violation]:
+        """Every field of `params` that this pipeline can't serve; empty when it can serve all.
+
+        Args:
+            params: the request.
+            ranking: whether there is a CLIP beside the pipeline's own that ranks images.
+        """
+        checks = (*self._size_checks(params), *task_checks(self, params, ranking=ranking))
         found = [Violation(name, message) for name, holds, message in checks if not holds]
         found += self._steps_violations("steps", params.steps, self.base)
-        found += self._upsample_violations(params)
-        return found
+        return found + self._upsample_violations(params)
+
+    def _size_checks(self, params: SamplingParams) -> Iterable[Check]:
+        longest = f"at most {MAX_PROMPT_CHARACTERS} characters"
+        low, high = params.guidance_interval
+        yield "prompt", len(params.prompt) <= MAX_PROMPT_CHARACTERS, longest
+        yield "negative_prompt", len(params.negative_prompt) <= MAX_PROMPT_CHARACTERS, longest
+        sizes = ", ".join(f"{size}x{size}" for size in self.sizes)
+        yield "width", params.width in self.sizes, f"{self.name} makes {sizes}"
+        square = f"{self.name} makes square images: {sizes}"
+        yield "height", params.height == params.width, square
+        yield "n", 1 <= params.n <= self.max_images, f"between 1 and {self.max_images}"
+        last_seed = MAX_SEED - min(params.drawn, self.max_drawn)
+        yield "seed", 0 <= params.seed <= last_seed, "between 0 and 2**63 - 1 - n"
+        yield (
+            "guidance_scale",
+            0 <= params.guidance_scale <= self.max_guidance_scale,
+            f"a finite number between 0 and {self.max_guidance_scale:g}",
+        )
+        yield "guidance_interval", 0 <= low <= high <= 1, "two numbers, 0 <= low <= high <= 1"
+        yield "eta", 0 <= params.eta <= 1, "between 0 and 1"
+        yield "dynamic_percentile", 0 < params.dynamic_percentile <= 1, "in (0, 1]"
+        yield "previews", 0 <= params.previews <= 8, "between 0 and 8"
 
     def _upsample_violations(self, params: SamplingParams) -> list[Violation]:
         upsample, found = params.upsample, []
@@ -186,9 +197,6 @@ class PipelineSpec:
             return []
         return [Violation(name, f"between 1 and {limit}")]
 
-    def _sizes_in_words(self) -> str:
-        return ", ".join(f"{size}x{size}" for size in self.sizes)
-
 
 def step_count(steps: int | str) -> int:
     """Number of steps that a count or a respacing string asks for: `25,25` and `ddim50` ask for 50.
@@ -201,6 +209,16 @@ def step_count(steps: int | str) -> int:
     return sum(int(number) for number in re.sub(r"^(ddim|fast)", "", steps).split(","))
 
 
+def stages_passed(spec: PipelineSpec, params: SamplingParams) -> tuple[StageSpec, ...]:
+    """The stages that each image of a request passes, in order.
+
+    Raises:
+        ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
+    """
+    stages = spec.stages_for(params.width)
+    return stages[1:] if params.task is Task.UPSCALE else stages
+
+
 def total_steps(spec: PipelineSpec, params: SamplingParams) -> int:
     """Network steps of a whole request: all its images through all the stages they pass.
 
@@ -208,8 +226,42 @@ def total_steps(spec: PipelineSpec, params: SamplingParams) -> int:
         ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
     """
     asked = {"base": params.steps, "upsample": params.upsample.steps}
-    each = (step_count(asked[stage.name] or stage.steps) for stage in spec.stages_for(params.width))
-    return params.n * sum(each)
+    stages = stages_passed(spec, params)
+    each = {stage.name: step_count(asked[stage.name] or stage.steps) for stage in stages}
+    if params.task is Task.VARIATION:
+        each["base"] = steps_at_strength(each["base"], params.strength)
+    return params.drawn * sum(each.values())
+
+
+def with_defaults(spec: PipelineSpec, given: Mapping[str, Any]) -> SamplingParams:
+    """The request of a client that leaves the rest to the pipeline.
+
+    Args:
+        spec: whose defaults.
+        given: members of `SamplingParams`; None, or absence, asks for the default.
+    """
+    members = {name: value for name, value in given.items() if value is not None}
+    width = members.get("width", members.get("height", spec.sizes[-1]))
+    defaults = {
+        "width": width,
+        "height": width,
+        "steps": spec.base.steps,
+        "sampler": spec.base.sampler,
+        "guidance_scale": spec.guidance_scale,
+        "guidance_interval": spec.guidance_interval,
+    }
+    upsample = members.pop("upsample", UpsampleParams())
+    if len(spec.stages) > 1 and width != spec.base.resolution:
+        upsample = _upsample_defaults(upsample, spec.stages[1])
+    return SamplingParams(**{**defaults, **members, "model": spec.name, "upsample": upsample})
+
+
+def _upsample_defaults(given: UpsampleParams, stage: StageSpec) -> UpsampleParams:
+    return UpsampleParams(
+        steps=stage.steps if given.steps is None else given.steps,
+        sampler=given.sampler or stage.sampler,
+        temperature=stage.temperature if given.temperature is None else given.temperature,
+    )
 
 
 def load_spec(folder: Path) -> PipelineSpec:
@@ -230,9 +282,11 @@ def load_spec(folder: Path) -> PipelineSpec:
 
 
 def save_spec(spec: PipelineSpec) -> None:
-    """Writes `pipeline.json` into the pipeline's folder."""
+    """Writes `pipeline.json` into the pipeline's folder, in one piece or not at all."""
     record = {name: member for name, member in asdict(spec).items() if name != "folder"}
-    (spec.folder / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n")
+    part = spec.folder / "pipeline.json.part"
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    part.replace(spec.folder / "pipeline.json")
 
 
 def load_catalog(folders: Iterable[Path] = ()) -> Mapping[str, PipelineSpec]:

@@ -2,7 +2,9 @@
 
     ModelError
     ├── CheckpointError       a weight file is missing, truncated, or of another shape
+    ├── DownloadError         a published file that can't be fetched, or has no room here
     ├── ConditioningError     an input that the network can't be conditioned on
+    ├── GoldenFileError       a file of the originals' numbers that can't be verified
     ├── SnapshotError         a saved trajectory that is damaged or belongs to another run
     └── UnsupportedSampling   a sampler, step count or size that the pipeline doesn't have
 
@@ -26,10 +28,23 @@ class CheckpointError(ModelError):
     code = "bad_checkpoint"
 
 
+class DownloadError(ModelError):
+    """A published file can't be fetched, or there is no room for it."""
+
+    code = "download_failed"
+    retryable = True
+
+
 class ConditioningError(ModelError):
     """A caption, label or image that the network can't be conditioned on."""
 
     code = "bad_conditioning"
+
+
+class GoldenFileError(ModelError):
+    """A file of the originals' numbers that is damaged or does not say what to compute."""
+
+    code = "bad_golden_file"
 
 
 class SnapshotError(ModelError):

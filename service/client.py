@@ -93,6 +93,11 @@ class GlideClient:
         """
         return _json(self._send("POST", "/v1/jobs", idempotent=False, json=dict(request)))
 
+    def upload(self, picture: bytes) -> JobRecord:
+        """Keeps a picture; its `id` may be a job's `image` or `mask`. Raises as `submit` does."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return _json(self._send("POST", "/v1/images", content=picture, headers=headers))
+
     def get(self, job_id: str, *, wait_s: float = 0.0) -> JobRecord:
         """A job, at once or when it is final, after at most `wait_s`; raises as `submit` does."""
         query = {"wait": wait_s} if wait_s else {}

@@ -11,6 +11,7 @@ ServiceError
 ├── Unavailable        Redis or the store can't be reached just now
 └── JobError           a job that was accepted and failed
     ├── PromptRejected     the prompt is refused by policy
+    ├── InputLost          a picture to start from is gone or damaged
     ├── OutOfMemory        retryable on a worker with room
     ├── WorkerLost         retryable: its worker died or was cut off
     └── Timeout            the job's own deadline passed
@@ -125,6 +126,13 @@ class PromptRejected(JobError):
 
     code = "prompt_rejected"
     title = "The prompt was rejected"
+
+
+class InputLost(JobError):
+    """A picture that the job starts from is no longer in the store, or is damaged there."""
+
+    code = "input_lost"
+    title = "A picture to start from is lost"
 
 
 class OutOfMemory(JobError):

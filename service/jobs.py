@@ -44,7 +44,7 @@ class ImageRecord:
         sha256: hex digest of its bytes.
         width: px.
         height: px.
-        seed: the job's seed + k.
+        seed: what it was drawn from: the job's seed + k, but for `best_of`.
     """
 
     index: int

@@ -47,7 +47,8 @@ class ApiSettings(_Group):
 
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8000, ge=0, le=65_535, description="port to bind; 0 picks a free one")
-    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body")
+    max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body, pictures apart")
+    max_picture_bytes: int = Field(16 << 20, gt=0, description="largest picture of a client")
     max_wait_s: float = Field(60.0, gt=0, description="longest long poll")
     keepalive_s: float = Field(15.0, gt=0, description="time between comments on a quiet stream")
 
@@ -60,6 +61,10 @@ class WorkerSettings(_Group):
         "float32", description="of the networks"
     )
     models: tuple[str, ...] = Field((), description="pipelines to serve; none: all")
+    max_loaded: int = Field(0, ge=0, description="pipelines loaded at a time; 0: no bound")
+    max_loaded_bytes: int = Field(
+        0, ge=0, description="bytes of weights loaded at a time; 0: no bound"
+    )
     max_batch: int = Field(8, gt=0, description="trajectories that share one step")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's default")
     drain_s: float = Field(25.0, ge=0, description="time to finish after SIGTERM")
@@ -68,7 +73,10 @@ class WorkerSettings(_Group):
 class ModelsSettings(_Group):
     """Which pipelines there are beside the built-in one."""
 
+    home: Path = Field(Path("data/models"), description="folder of what `glide models` pulls")
     folders: tuple[Path, ...] = Field((), description="pipeline folders, or folders of them")
+    mirror: str | None = Field(None, description="URL to pull files from; none: their publishers")
+    clip: Path | None = Field(None, description="folder of a CLIP that ranks images for best_of")
 
 
 class LogSettings(_Group):

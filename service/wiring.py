@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from model.catalog import PipelineSpec, load_catalog
+from model.checkpoints.checksums import missing_files, require_files
 from model.errors import UnsupportedSampling
 from model.text.tokenizer import CaptionTokenizer, load_tokenizer
 from service.errors import ServiceError, Unavailable
@@ -75,33 +76,39 @@ def build_catalog(settings: Settings) -> Mapping[str, PipelineSpec]:
     Raises:
         CheckpointError: a pipeline's description is damaged.
     """
-    return load_catalog(settings.models.folders)
+    return load_catalog((settings.models.home, *settings.models.folders))
 
 
 def build_tokenizers(catalog: Mapping[str, PipelineSpec]) -> Mapping[str, CaptionTokenizer]:
-    """A tokenizer for each pipeline.
+    """A tokenizer for each pipeline that reads captions.
 
     Raises:
         CheckpointError: a tokenizer is missing or damaged.
     """
-    return {name: load_tokenizer(spec) for name, spec in catalog.items()}
+    return {name: load_tokenizer(spec) for name, spec in catalog.items() if spec.context}
 
 
 def served_specs(settings: Settings) -> tuple[PipelineSpec, ...]:
-    """The pipelines that a worker loads.
+    """The pipelines that a worker serves: those that the settings name, else all that have files.
 
     Raises:
-        CheckpointError: a pipeline's description is damaged.
+        CheckpointError: a pipeline's description is damaged, or files of one that is named are
+            missing.
         UnsupportedSampling: the settings name a pipeline that is nowhere, or there is none at all.
     """
     catalog = build_catalog(settings)
-    names = settings.worker.models or tuple(catalog)
+    names = settings.worker.models or tuple(
+        name for name, spec in catalog.items() if not missing_files(spec)
+    )
     missing = [name for name in names if name not in catalog]
     if missing or not names:
         known = ", ".join(sorted(catalog)) or "none"
         wanted = ", ".join(missing) or "to serve"
         raise UnsupportedSampling(f"There is no pipeline {wanted}; there are: {known}.")
-    return tuple(catalog[name] for name in names)
+    specs = tuple(catalog[name] for name in names)
+    for spec in specs:
+        require_files(spec)
+    return specs
 
 
 def _redis_url(settings: Settings) -> str:

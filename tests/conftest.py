@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.queue.embedded import EmbeddedRedis
+from tests import vocabularies as vocabularies  # takes its variable before any test starts
 
 
 @pytest.fixture(scope="session")

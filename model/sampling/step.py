@@ -132,14 +132,22 @@ def _gradient(
     """(B, C, H, W) Σ scale · gradient over the guides; zeros in rows that none acts on."""
     total = torch.zeros_like(x_t)
     for name, scales in pulls.items():
-        asking = [trajectories[row].conditioning for row in scales]
-        assert len({each.label is None for each in asking}) == 1, "a row would get class 0"
-        wanted = [Conditioning(label=each.label, clip_text=each.clip_text) for each in asking]
+        wanted = [_asked(name, trajectories[row].conditioning) for row in scales]
+        assert len({each.label is None for each in wanted}) == 1, "a row would get class 0"
         index = torch.tensor(list(scales), device=x_t.device)
         gradient = guides[name](x_t[index], t.to(x_t.device)[index], stack(wanted)).to(total)
         scale = per_row(torch.tensor(list(scales.values()), dtype=torch.float64), total)
         total[index] += scale * gradient
     return total
+
+
+def _asked(name: GuideName, conditioning: Conditioning) -> Conditioning:
+    """What a guide looks at; rows may differ in what only the other one needs."""
+    match name:
+        case GuideName.CLIP:
+            return Conditioning(clip_text=conditioning.clip_text)
+        case GuideName.CLASSIFIER:
+            return Conditioning(label=conditioning.label)
 
 
 def _rows(trajectories: Sequence[Trajectory], timesteps: int) -> GuidedRows:

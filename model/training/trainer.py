@@ -24,6 +24,7 @@ from model.conditioning import Conditioning
 from model.diffusion.losses import diffuse, gather, min_snr_weight, training_losses
 from model.diffusion.prediction import Parameterization
 from model.diffusion.schedule import noise_schedule
+from model.networks.averaging import average_in
 from model.networks.text_unet import TextUNet
 from model.training.config import (
     TrainingConfig,
@@ -154,11 +155,9 @@ class Trainer:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
-    @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.ema_decay, (1 + self.iteration) / (10 + self.iteration))
-        for key, value in self.network.state_dict().items():
-            self.ema[key].lerp_(value, 1 - decay)
+        average_in(self.ema, self.network.state_dict(), decay)
 
     def save(self, path: Path) -> None:
         """Writes everything that the next iteration depends on; atomically."""

@@ -4,19 +4,27 @@ Every front door of the API accepts jobs through here. Knows neither HTTP nor Re
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from model.catalog import PipelineSpec, StageSpec, Violation, total_steps
+from model.catalog import PipelineSpec, StageSpec, Violation, total_steps, with_defaults
 from model.diffusion.spacing import space_timesteps
 from model.errors import UnsupportedSampling
-from model.params import SamplingParams, UpsampleParams
+from model.params import SamplingParams, Task, UpsampleParams
 from model.text.tokenizer import CaptionTokenizer
-from service.api.schemas import JobCreate, OutputFormat, UpsampleCreate
+from service.api.pictures import NO_INPUTS, Inputs, picture_violations
+from service.api.schemas import JobCreate, OutputFormat
 from service.errors import FieldError, InvalidRequest
 from service.jobs import Job, JobStatus
 
 _DEFAULT_FORMAT: OutputFormat = "png"
 _MAX_UNKNOWN_WORDS = 50  # a record stays small, whatever a caption holds
+_PLAIN_FIELDS = JobCreate.model_fields.keys() & set(SamplingParams.__slots__) - {
+    "guidance_interval",
+    "upsample",
+    "image",
+    "mask",
+}
+"""Fields of a request that mean the same in `SamplingParams`."""
 
 T = TypeVar("T")
 
@@ -35,26 +43,32 @@ def accept(
     job_id: str,
     tenant: str,
     seed: int,
+    inputs: Inputs = NO_INPUTS,
+    ranking: bool = False,
 ) -> Job:
     """The job that `body` asks for, not yet queued.
 
     Args:
         body: the request.
         catalog: the pipelines, by name; at least one.
-        tokenizers: the pipelines' tokenizers, by name.
+        tokenizers: the tokenizers of those that read captions, by name.
         job_id: the new job's id.
         tenant: whose job it is.
         seed: taken where the request has none.
+        inputs: the pictures that `body` names or that came with it.
+        ranking: whether there is a CLIP beside the pipelines' own that ranks images.
 
     Raises:
         InvalidRequest: the pipeline can't serve it; names every bad field.
     """
     spec = _pipeline(_given(body.model, default_model(catalog)), catalog)
-    params = _params(body, spec, seed)
-    violations = spec.violations(params) or _respacing_violations(spec, params)
-    if violations:
-        raise InvalidRequest.of(FieldError(f"/{bad.field}", bad.message) for bad in violations)
-    warnings, unknown_words = _remarks(params, spec, tokenizers[spec.name])
+    params = _params(body, spec, seed, inputs)
+    violations = spec.violations(params, ranking=ranking) or _respacing_violations(spec, params)
+    wrong = [FieldError(f"/{bad.field}", bad.message) for bad in violations]
+    wrong = wrong or picture_violations(inputs, params)
+    if wrong:
+        raise InvalidRequest.of(wrong)
+    warnings, unknown_words = _remarks(params, spec, tokenizers.get(spec.name))
     return Job(
         id=job_id,
         status=JobStatus.QUEUED,
@@ -77,40 +91,25 @@ def _pipeline(name: str, catalog: Mapping[str, PipelineSpec]) -> PipelineSpec:
     return catalog[name]
 
 
-def _params(body: JobCreate, spec: PipelineSpec, seed: int) -> SamplingParams:
-    defaults = SamplingParams()
-    width = _given(body.width, _given(body.height, spec.sizes[-1]))
-    low, high = _given(body.guidance_interval, list(spec.guidance_interval))
-    return SamplingParams(
-        prompt=body.prompt,
-        negative_prompt=_given(body.negative_prompt, defaults.negative_prompt),
-        model=spec.name,
-        width=width,
-        height=_given(body.height, width),
-        n=_given(body.n, defaults.n),
-        seed=_given(body.seed, seed),
-        steps=_given(body.steps, spec.base.steps),
-        sampler=_given(body.sampler, spec.base.sampler),
-        guidance_scale=_given(body.guidance_scale, spec.guidance_scale),
-        guidance_interval=(low, high),
-        eta=_given(body.eta, defaults.eta),
-        thresholding=_given(body.thresholding, defaults.thresholding),
-        dynamic_percentile=_given(body.dynamic_percentile, defaults.dynamic_percentile),
-        upsample=_upsample(_given(body.upsample, UpsampleCreate()), spec, width),
-        previews=_given(body.previews, defaults.previews),
-    )
+def _params(body: JobCreate, spec: PipelineSpec, seed: int, inputs: Inputs) -> SamplingParams:
+    given: dict[str, Any] = {name: getattr(body, name) for name in _PLAIN_FIELDS}
+    if body.guidance_interval is not None:
+        given["guidance_interval"] = tuple(body.guidance_interval)
+    if body.upsample is not None:
+        given["upsample"] = UpsampleParams(**body.upsample.model_dump())
+    given["seed"] = _given(body.seed, seed)
+    given["task"] = _given(body.task, _inferred_task(body, inputs))
+    pictures = {"image": inputs.image_digest, "mask": inputs.mask_digest}
+    return with_defaults(spec, given | pictures)
 
 
-def _upsample(body: UpsampleCreate, spec: PipelineSpec, width: int) -> UpsampleParams:
-    """The second stage's parameters, with its defaults where the image passes that stage."""
-    if width == spec.base.resolution or len(spec.stages) == 1:
-        return UpsampleParams(steps=body.steps, sampler=body.sampler, temperature=body.temperature)
-    stage = spec.stages[1]
-    return UpsampleParams(
-        steps=_given(body.steps, stage.steps),
-        sampler=_given(body.sampler, stage.sampler),
-        temperature=_given(body.temperature, stage.temperature),
-    )
+def _inferred_task(body: JobCreate, inputs: Inputs) -> Task:
+    """The task of a request that names none, from what it brings."""
+    if inputs.mask is not None:
+        return Task.INPAINT
+    if inputs.image is not None:
+        return Task.VARIATION
+    return Task.GENERATE if body.seed_to is None else Task.INTERPOLATION
 
 
 def _respacing_violations(spec: PipelineSpec, params: SamplingParams) -> list[Violation]:
@@ -130,9 +129,11 @@ def _respacing_violation(name: str, steps: int | str, stage: StageSpec) -> Viola
 
 
 def _remarks(
-    params: SamplingParams, spec: PipelineSpec, tokenizer: CaptionTokenizer
+    params: SamplingParams, spec: PipelineSpec, tokenizer: CaptionTokenizer | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Warnings about the captions, and the words of them that the pipeline never saw."""
+    if tokenizer is None:
+        return (), ()
     captions = {"prompt": params.prompt, "negative_prompt": params.negative_prompt}
     read = {name: tokenizer.encode(caption) for name, caption in captions.items()}
     warnings = tuple(

@@ -16,10 +16,12 @@ from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
 from service.api.dependencies import Services
 from service.api.middleware import BodyLimit, RequestContext
-from service.api.routes import events, health, images, jobs, models
+from service.api.pictures import PICTURE_FIELDS
+from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.schemas import JobCreate
 from service.errors import Unavailable
 from service.queue.redis import RedisJobQueue
-from service.settings import Settings
+from service.settings import ApiSettings, Settings
 from service.store.protocol import ImageStore
 
 SWEEP_EVERY_S = 3600.0
@@ -56,12 +58,26 @@ def create_app(
     )
     app.state.services = Services(settings, queue, store, catalog, tokenizers)
     problems.install(app)
-    for part in (jobs, events, images, models, health):
+    for part in (jobs, events, images, uploads, models, health):
         app.include_router(part.router)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.api.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_body_bytes=settings.api.max_body_bytes,
+        exceptions=_bodies_with_pictures(settings.api),
+    )
     app.add_middleware(RequestContext)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     return app
+
+
+def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
+    """Largest body of the routes that take pictures, by method and path."""
+    words, picture = settings.max_body_bytes, settings.max_picture_bytes
+    in_base64 = 4 * (picture // 3 + 1)
+    return {
+        ("POST", "/v1/jobs"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/v1/images"): words + picture,
+    }
 
 
 @asynccontextmanager
@@ -76,7 +92,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _sweep(services: Services) -> None:
-    """Deletes the images of expired jobs now and then; any API process may, and all do."""
+    """Deletes the images of expired jobs now and then, and pictures unused for as long.
+
+    Any API process may, and all do.
+    """
     retention_s = services.settings.queue.retention_s
     while True:
         now_s = time.time()
@@ -94,11 +113,15 @@ async def _sweep(services: Services) -> None:
 
 
 def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
-    """The description of the API, with the schema that every error refers to."""
+    """The description of the API, with the schemas that FastAPI doesn't find by itself.
+
+    They are those of every error, and of the body that is read as JSON or as a form.
+    """
     document: dict[str, Any] = generate()
     template = "#/components/schemas/{model}"
-    problem = problems.Problem.model_json_schema(ref_template=template)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(problem.pop("$defs"))
-    schemas["Problem"] = problem
+    for kind in (problems.Problem, JobCreate):
+        schema = kind.model_json_schema(ref_template=template)
+        schemas.update(schema.pop("$defs"))
+        schemas[kind.__name__] = schema
     return document

@@ -1,7 +1,8 @@
 """What routes are given: the services of this process, and who asks."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from typing import Annotated
 
@@ -16,6 +17,9 @@ from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.protocol import ImageStore
 
+PICTURES_AT_ONCE = 2
+"""So many submissions unpack pictures at the same time: one may take some hundred MB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -24,9 +28,10 @@ class Services:
     Attributes:
         settings: of the process.
         queue: where jobs go.
-        store: where finished images are.
+        store: where pictures are, finished ones and those to start from.
         catalog: the pipelines, by name; at least one.
-        tokenizers: the pipelines' tokenizers, by name.
+        tokenizers: the tokenizers of those that read captions, by name.
+        unpacking: held while pictures of a request are unpacked.
     """
 
     settings: Settings
@@ -34,6 +39,9 @@ class Services:
     store: ImageStore
     catalog: Mapping[str, PipelineSpec]
     tokenizers: Mapping[str, CaptionTokenizer]
+    unpacking: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
+    )
 
 
 def _services(request: Request) -> Services:
@@ -65,8 +73,22 @@ def require_json(request: Request) -> None:
     Raises:
         HTTPException: status 415.
     """
+    kind, _, subtype = content_type(request).partition("/")
+    if kind != "application" or subtype.split("+")[-1] != "json":
+        raise HTTPException(
+            415,
+            "Send the body as JSON, with `content-type: application/json`, or as a form, with "
+            "`content-type: multipart/form-data`.",
+        )
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form that may hold files."""
+    return content_type(request) == "multipart/form-data"
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, in lower case and without parameters; `none/none` for none."""
     header = Message()
     header["content-type"] = request.headers.get("content-type", "none/none")
-    subtype = header.get_content_subtype()
-    if header.get_content_maintype() != "application" or subtype.split("+")[-1] != "json":
-        raise HTTPException(415, "Send the body as JSON, with `content-type: application/json`.")
+    return header.get_content_type()

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -58,35 +59,46 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses a request body above a bound, declared or not, without reading on."""
+    """Refuses a request body above a bound, declared or not, without reading on.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    Args:
+        app: what is served.
+        max_body_bytes: the bound.
+        exceptions: other bounds, by method and path.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, exceptions: Mapping[tuple[str, str], int]
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._exceptions = exceptions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request whose body is bounded."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
         declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
-        refused = declared.isdecimal() and int(declared) > self._max_body_bytes
+        refused = declared.isdecimal() and int(declared) > most
         seen = 0
 
         async def receive_within_limit() -> Message:
             nonlocal seen
             if refused:
-                raise self._too_large()
+                raise _too_large(most)
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max_body_bytes:
-                raise self._too_large()
+            if seen > most:
+                raise _too_large(most)
             return message
 
         await self._app(scope, receive_within_limit, send)
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The body may have at most {self._max_body_bytes} bytes.")
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"The body may have at most {most} bytes.")
 
 
 def _request_id(scope: Scope) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
 from pydantic_core import PydanticCustomError
 
-from model.params import SamplerName, SamplingParams, Thresholding
+from model.params import SamplerName, SamplingParams, Task, Thresholding
 from service.jobs import ImageRecord, Job, JobStatus
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -35,6 +35,7 @@ Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int |
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_unicode)]
 Tag = Annotated[Text, Field(max_length=512)]
+PictureText = Annotated[Text, Field(min_length=1)]
 TagName = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
@@ -74,6 +75,23 @@ class JobCreate(BaseModel):
     dynamic_percentile: Number | None = Field(None, description="for dynamic thresholding")
     upsample: UpsampleCreate | None = None
     previews: StrictInt | None = Field(None, description="previews to publish for each image")
+    task: Task | None = Field(None, description="left out: seen from what else is given")
+    image: PictureText | None = Field(
+        None, description="picture to start from: id of an upload, base64 or a data URL"
+    )
+    mask: PictureText | None = Field(
+        None, description="what of it is painted, as `image`: transparent, else white, is painted"
+    )
+    strength: Number | None = Field(None, description="variation: share that is run again, (0, 1]")
+    seed_to: StrictInt | None = Field(None, description="interpolation: seed of the last frame")
+    label: StrictInt | None = Field(None, description="class, where the model has classes")
+    clip_guidance_scale: Number | None = Field(None, description="of a noised CLIP; 0: none")
+    classifier_guidance_scale: Number | None = Field(
+        None, description="of a noised classifier; 0: none"
+    )
+    best_of: StrictInt | None = Field(
+        None, description="images to draw, of which the n that a CLIP ranks highest are kept"
+    )
     output_format: OutputFormat | None = None
     metadata: Annotated[dict[TagName, Tag], Field(max_length=16)] | None = Field(
         None, description="the client's own tags, returned with the job"
@@ -107,7 +125,26 @@ class InputView(BaseModel):
     dynamic_percentile: float
     upsample: UpsampleView
     previews: int
+    task: Task
+    image: str | None = Field(description="SHA-256 of the picture, which is its upload's id")
+    mask: str | None
+    strength: float
+    seed_to: int | None
+    label: int | None
+    clip_guidance_scale: float
+    classifier_guidance_scale: float
+    best_of: int | None
     output_format: OutputFormat
+
+
+class UploadView(BaseModel):
+    """A picture that a job may start from."""
+
+    id: str = Field(description="SHA-256 of its bytes, for `image` and `mask` of a job")
+    object: Literal["upload"] = "upload"
+    width: int = Field(description="px, as it is seen: turned as its EXIF says")
+    height: int
+    bytes: int
 
 
 class ImageView(BaseModel):

@@ -10,6 +10,7 @@ import typer
 
 from model.errors import ModelError
 from service.cli import models, pictures, remote, sampling, serving, training
+from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
 
@@ -29,11 +30,12 @@ for command in (
     sampling.sample,
     remote.submit,
     remote.demo,
-    models.models,
     pictures.explain,
     training.train,
+    verify,
 ):
     app.command()(command)
+app.add_typer(models.group, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -19,44 +19,29 @@ from service.errors import JobError
 from service.telemetry.logging import configure_logging
 
 
-def submit(  # noqa: PLR0913 - every parameter is an option
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+@requests.takes_drawing
+def submit(
+    *,
+    prompt: requests.Prompt = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A file.")] = Path("out.png"),
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
-    seed: requests.Seed = None,
-    steps: requests.Steps = None,
-    sampler: requests.Sampler = None,
-    guidance_scale: requests.Guidance = None,
-    n: requests.Number = None,
-    size: requests.Size = None,
-    negative_prompt: requests.Negative = None,
-    model: requests.Model = None,
+    drawing: requests.Drawing,
     as_json: requests.AsJson = False,
 ) -> None:
     """Draw on a server, and follow the job."""
-    options = {
-        "seed": seed,
-        "steps": steps,
-        "sampler": sampler,
-        "guidance_scale": guidance_scale,
-        "n": n,
-        "size": size,
-        "negative_prompt": negative_prompt,
-        "model": model,
-    }
-    body = requests.request_body(prompt, requests.format_of(output), options)
-    job, paths = run_remote(url, body, output, Console(stderr=True))
+    caption = requests.prompt_or_empty(prompt, drawing)
+    body = requests.request_body(caption, requests.format_of(output), drawing)
+    files = requests.read_files(drawing)
+    job, paths = run_remote(url, body, files, output, Console(stderr=True))
     _show(job, paths, as_json=as_json)
 
 
+@requests.takes_drawing
 def demo(
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    *,
+    prompt: requests.Prompt = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")] = Path("out"),
-    seed: requests.Seed = None,
-    steps: requests.Steps = None,
-    n: requests.Number = None,
-    size: requests.Size = None,
-    model: requests.Model = None,
+    drawing: requests.Drawing,
     threads: Threads = None,
 ) -> None:
     """Start everything, draw one request through HTTP, and clean up."""
@@ -71,9 +56,9 @@ def demo(
     )
     configure_logging(settings.log)
     console = Console(stderr=True)
-    path = output / f"{_slug(prompt)}.png"
-    options = {"seed": seed, "steps": steps, "n": n, "size": size, "model": model}
-    body = requests.request_body(prompt, "png", options)
+    caption = requests.prompt_or_empty(prompt, drawing)
+    path = output / f"{_slug(caption)}.png"
+    body, files = requests.request_body(caption, "png", drawing), requests.read_files(drawing)
     with tempfile.TemporaryDirectory(prefix="glide-demo-") as folder:
         service = LocalService(with_data_folder(settings, Path(folder)))
         try:
@@ -81,16 +66,27 @@ def demo(
                 with console.status("starting Redis, the API and a worker"):
                     service.wait_ready()
                 threading.Thread(target=service.run, name="supervisor", daemon=True).start()
-                job, paths = run_remote(service.url, body, path, console)
+                job, paths = run_remote(service.url, body, files, path, console)
         except StartFailed:
             raise typer.Exit(1) from None  # the part has said why
     _show(job, paths, as_json=False)
 
 
 def run_remote(
-    url: str, body: Mapping[str, Any], output: Path, console: Console
+    url: str,
+    body: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    output: Path,
+    console: Console,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Submits a job, shows its progress and fetches its images.
+
+    Args:
+        url: of the server.
+        body: of the request, without its pictures.
+        files: its pictures by field, uploaded before it.
+        output: where the images go.
+        console: for the progress.
 
     Raises:
         ApiError: the server refused the request.
@@ -98,7 +94,8 @@ def run_remote(
         JobError: the job did not succeed.
     """
     with GlideClient(url) as client:
-        job = client.submit(body)
+        uploads = {name: client.upload(data)["id"] for name, data in files.items()}
+        job = client.submit({**body, **uploads})
         try:
             _follow(client, job["id"], console)
         except KeyboardInterrupt:

@@ -3,16 +3,17 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from model.catalog import PipelineSpec
 from service.api.acceptance import accept
+from service.api.pictures import Inputs
 from service.cli import requests
 from service.cli.progress import step_bar
 from service.cli.serving import Threads, load_settings, override
@@ -31,45 +32,32 @@ DRAWN_SEEDS = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One request and the files that its images go to."""
+    """One request, the pictures it starts from and the files that its images go to."""
 
     job: Job
+    inputs: Inputs
     paths: list[Path]
 
 
-def sample(  # noqa: PLR0913 - every parameter is an option
-    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+@requests.takes_drawing
+def sample(
+    *,
+    prompt: requests.Prompt = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A file, or with --prompts a folder.")
     ] = Path("out.png"),
     prompts: Annotated[
         Path | None, typer.Option(help="A file with one prompt a line; line k gets seed + k.")
     ] = None,
-    seed: requests.Seed = None,
-    steps: requests.Steps = None,
-    sampler: requests.Sampler = None,
-    guidance_scale: requests.Guidance = None,
-    n: requests.Number = None,
-    size: requests.Size = None,
-    negative_prompt: requests.Negative = None,
-    model: requests.Model = None,
+    drawing: requests.Drawing,
     threads: Threads = None,
     as_json: requests.AsJson = False,
 ) -> None:
     """Draw here, without a server."""
     settings = override(load_settings(), "worker", threads=threads)
-    options = {
-        "steps": steps,
-        "sampler": sampler,
-        "guidance_scale": guidance_scale,
-        "n": n,
-        "size": size,
-        "negative_prompt": negative_prompt,
-        "model": model,
-    }
-    seed = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
+    captions = _captions(prompt, prompts, output, drawing)
     catalog = build_catalog(settings)
-    orders = _orders(catalog, _captions(prompt, prompts, output), seed, options)
+    orders = _orders(settings, catalog, captions, drawing)
     console = Console(stderr=True)
     for order in orders:
         for warning in _remarks(order.job):
@@ -83,13 +71,14 @@ def sample(  # noqa: PLR0913 - every parameter is an option
     _show(orders, files, seconds, as_json=as_json)
 
 
-def _captions(prompt: str | None, prompts: Path | None, output: Path) -> list[tuple[str, Path]]:
+def _captions(
+    prompt: str | None, prompts: Path | None, output: Path, drawing: requests.Drawing
+) -> list[tuple[str, Path]]:
     """Every caption with the file that its picture goes to."""
-    if (prompt is None) == (prompts is None):
-        raise InvalidRequest("Give either a prompt or --prompts FILE.")
     if prompts is None:
-        assert prompt is not None
-        return [(prompt, output)]
+        return [(requests.prompt_or_empty(prompt, drawing), output)]
+    if prompt is not None:
+        raise InvalidRequest("Give either a prompt or --prompts FILE.")
     if output.suffix:
         raise InvalidRequest("With --prompts, -o names a folder.")
     try:
@@ -103,14 +92,19 @@ def _captions(prompt: str | None, prompts: Path | None, output: Path) -> list[tu
 
 
 def _orders(
-    catalog: Any, captions: Sequence[tuple[str, Path]], seed: int, options: dict[str, Any]
+    settings: Settings,
+    catalog: Mapping[str, PipelineSpec],
+    captions: Sequence[tuple[str, Path]],
+    drawing: requests.Drawing,
 ) -> list[_Order]:
     if not catalog:
         raise InvalidRequest("There is no pipeline: set GLIDE_MODELS__FOLDERS.")
     tokenizers = build_tokenizers(catalog)
+    seed = secrets.randbelow(DRAWN_SEEDS) if drawing.seed is None else drawing.seed
+    inputs = Inputs(**requests.read_files(drawing))
     orders = []
     for index, (caption, path) in enumerate(captions):
-        body = requests.request_body(caption, requests.format_of(path), options)
+        body = requests.request_body(caption, requests.format_of(path), drawing)
         job = accept(
             requests.parse_request(body | {"seed": seed + index}),
             catalog=catalog,
@@ -118,8 +112,10 @@ def _orders(
             job_id=new_job_id(),
             tenant="local",
             seed=0,
+            inputs=inputs,
+            ranking=settings.models.clip is not None,
         )
-        orders.append(_Order(job, requests.image_paths(path, job.params.n)))
+        orders.append(_Order(job, inputs, requests.image_paths(path, job.params.n)))
     return orders
 
 
@@ -131,7 +127,8 @@ def _engine(settings: Settings, specs: Sequence[PipelineSpec]) -> "Engine":
 
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
-    runner = ModelRunner.load(specs, settings.worker.device, settings.worker.dtype)
+    options, clip = settings.worker, settings.models.clip
+    runner = ModelRunner.load(specs, options.device, options.dtype, clip=clip)
     return Engine(runner, settings.worker.max_batch)
 
 
@@ -151,7 +148,7 @@ def _run(
             order = next(waiting, None)
             if order is None:
                 break
-            engine.add(order.job.id, order.job.params)
+            engine.add(order.job.id, order.job.params, pictures=order.inputs.pictures)
         if not engine.trajectories:
             return written
         output = engine.step()
@@ -169,10 +166,10 @@ def _raise_first_failure(output: "StepOutput") -> None:
 
 def _write(order: _Order, image: "FinishedImage") -> tuple[Path, int]:
     path, params = order.paths[image.index], order.job.params
-    record = provenance(None, params, image.index, service_version())
+    record = provenance(None, params, image.index, image.seed, service_version())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(image.pixels, order.job.output_format, record))
-    return path, params.seed + image.index
+    return path, image.seed
 
 
 def _remarks(job: Job) -> list[str]:

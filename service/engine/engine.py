@@ -7,13 +7,14 @@ I/O, has no clock and no threads: whoever owns the device calls it.
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.errors import ModelError
+from model.imaging import Pictures
 from model.params import SamplingParams
 from model.sampling.trajectory import Trajectory
 from service.engine.runner import ModelRunner
@@ -27,11 +28,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinishedImage:
-    """Image `index` of a job, `pixels` (H, W, 3) uint8."""
+    """Image `index` of a job, drawn from `seed`, `pixels` (H, W, 3) uint8."""
 
     job_id: str
     index: int
     pixels: NDArray[np.uint8]
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +83,16 @@ class _Resident:
 
 @dataclass(slots=True, eq=False)
 class _Job:
+    """A job in flight; `drawn` waits until all is there that `best_of` chooses from."""
+
     job_id: str
     params: SamplingParams
+    pictures: Pictures | None
+    skip: frozenset[int]
     steps_per_image: int
     steps: int
     residents: set[_Resident] = field(default_factory=set)
+    drawn: dict[int, FinishedImage] = field(default_factory=dict)
 
 
 class Engine:
@@ -116,31 +123,47 @@ class Engine:
         """Ids of the jobs in flight."""
         return tuple(self._jobs)
 
-    def add(self, job_id: str, params: SamplingParams, skip: Collection[int] = ()) -> None:
+    def add(
+        self,
+        job_id: str,
+        params: SamplingParams,
+        skip: Collection[int] = (),
+        pictures: Pictures | None = None,
+    ) -> None:
         """Takes a job in; its images share the next step.
 
         Args:
             job_id: any name that no job in flight has.
             params: what to make.
             skip: indices of images that an earlier attempt has finished; not all of them.
+            pictures: what the request's `image` and `mask` name.
 
         Raises:
             ModelError: the request can't be served; nothing was taken in.
             JobError: preparing it failed on the device; nothing was taken in.
         """
         assert job_id not in self._jobs
+        done = frozenset(skip) if params.best_of is None else frozenset()  # the best of all drawn
         try:
-            trajectories = self._runner.prepare(params, skip)
+            self._runner.require(params.model, self._models_in_flight())
+            trajectories = self._runner.prepare(params, done, pictures)
         except RuntimeError as error:
             raise _as_failure(error) from error
-        per_image = self._runner.steps_per_image(params)
-        job = _Job(job_id, params, per_image, steps=per_image * len(set(skip)))
-        indices = (index for index in range(params.n) if index not in skip)
+        each = self._runner.steps_per_image(params)
+        job = _Job(job_id, params, pictures, frozenset(skip), each, steps=each * len(done))
+        indices = (index for index in range(params.drawn) if index not in done)
         for index, trajectory in zip(indices, trajectories, strict=True):
             resident = _Resident(job, index, trajectory)
             job.residents.add(resident)
             self._scheduler.admit(resident, self._runner.key(params, trajectory))
         self._jobs[job_id] = job
+
+    def has_room(self, params: SamplingParams) -> bool:
+        """Whether `add` finds the pipeline loaded or can load it beside those in flight."""
+        return self._runner.has_room(params.model, self._models_in_flight())
+
+    def _models_in_flight(self) -> set[str]:
+        return {job.params.model for job in self._jobs.values()}
 
     def cancel(self, job_id: str) -> bool:
         """Lets a job's trajectories go; False when no such job is in flight."""
@@ -230,15 +253,32 @@ class Engine:
             output.previews.append(PreviewImage(job.job_id, resident.index, job.steps, pixels))
         if not resident.trajectory.done:
             return
-        promoted = self._runner.promote(job.params, resident.trajectory)
+        promoted = self._runner.promote(job.params, resident.trajectory, job.pictures)
         if promoted is not None:
             resident.trajectory = promoted
             self._scheduler.move(resident, self._runner.key(job.params, promoted))
             return
         pixels = self._runner.image(job.params, resident.trajectory)
-        output.images.append(FinishedImage(job.job_id, resident.index, pixels))
+        image = FinishedImage(job.job_id, resident.index, pixels, resident.trajectory.seed)
         self._scheduler.remove(resident)
         job.residents.discard(resident)
+        if job.params.best_of is None:
+            output.images.append(image)
+            return
+        job.drawn[image.index] = image
+        if not job.residents:
+            output.images += self._best(job)
+
+    def _best(self, job: _Job) -> list[FinishedImage]:
+        """The images of a `best_of` that stay, numbered from the best."""
+        drawn = [job.drawn[index] for index in sorted(job.drawn)]
+        scores = self._runner.rank(job.params, [image.pixels for image in drawn])
+        ranked = sorted(zip(scores, drawn, strict=True), key=lambda pair: -pair[0])
+        return [
+            replace(image, index=place)
+            for place, (_, image) in enumerate(ranked[: job.params.n])
+            if place not in job.skip
+        ]
 
     def _fail(self, job: _Job, error: Exception, output: StepOutput) -> None:
         self.cancel(job.job_id)

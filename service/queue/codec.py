@@ -34,7 +34,7 @@ def job_to_fields(job: Job) -> dict[str, str]:
         "spec": json.dumps(spec),
         "tenant": quoted(job.tenant),
         "model": quoted(job.params.model),
-        "slots": str(job.params.n),
+        "slots": str(job.params.drawn),
         "step": "0",
         "total_steps": str(job.total_steps),
         "attempt": "0",

@@ -51,6 +51,16 @@ class FilesystemStore:
             except FileNotFoundError:
                 raise NotFound(f"no image is kept under {key}") from None
 
+    def refresh(self, key: str) -> bool:
+        """Makes `key` as young as if it were put now; see `ImageStore.refresh`."""
+        path = self._path(key)
+        with _os_errors(f"{key} can't be refreshed"):
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return False
+            return True
+
     def delete(self, key: str) -> None:
         """Forgets `key` and the folders that this leaves empty; see `ImageStore.delete`."""
         path = self._path(key)

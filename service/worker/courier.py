@@ -1,15 +1,16 @@
 """The courier: everything that a worker fetches and delivers, in a thread of its own.
 
-It leases jobs while the engine has room and delivers what the engine made: encode, store, tell the
-queue. When Redis or the store can't be reached it tries again with growing pauses, and the device
-goes on denoising meanwhile. Torch-free; knows no engine.
+It leases jobs while the engine has room, fetches and unpacks the pictures they start from, and
+delivers what the engine made: encode, store, tell the queue. When Redis or the store can't be
+reached it tries again with growing pauses, and the device goes on denoising meanwhile. Torch-free;
+knows no engine.
 """
 
 import base64
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import assert_never
@@ -17,10 +18,14 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import Unavailable
+from model.errors import ConditioningError
+from model.imaging import Pictures
+from model.params import Task
+from service.errors import InputLost, Unavailable
 from service.events import Preview
 from service.jobs import JobFailure
 from service.queue.leases import Lease, RedisLeases
+from service.store.inputs import fetch_input
 from service.store.protocol import ImageStore
 from service.worker.encoding import encode, image_key, image_record, preview_png, provenance
 from service.worker.leases import Drop, HeldLeases
@@ -37,10 +42,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageReady:
-    """Image `index` is finished, `pixels` (H, W, 3) uint8."""
+    """Image `index`, drawn from `seed`, is finished, `pixels` (H, W, 3) uint8."""
 
     token: str
     index: int
+    seed: int
     pixels: NDArray[np.uint8]
 
 
@@ -80,6 +86,24 @@ class JobReleased:
 Parcel = ImageReady | PreviewReady | JobDone | JobFailed | JobReleased
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A job for the engine, and the pictures that it starts from, fitted to its stages."""
+
+    lease: Lease
+    pictures: Pictures | None
+
+
+@dataclass(slots=True)
+class _Expected:
+    """A lease whose pictures are still to be fetched, and when to try that again."""
+
+    lease: Lease
+    due: float
+    tries: int = 0
+    pause_s: float = FIRST_PAUSE_S
+
+
 class StoreRefused(Exception):
     """The image store can't take a picture just now."""
 
@@ -89,9 +113,9 @@ class Courier(threading.Thread):
 
     Args:
         leases: a connection that nobody else uses.
-        store: where images go.
+        store: where images go, and where those are that jobs start from.
         held: the leases of this worker.
-        models: the pipelines that it serves.
+        sizes: sides of the stages of each pipeline that it serves, px.
         capacity: most images in the engine or on their way there.
         version: of the service, for the images' provenance.
         clock: seconds that never go back.
@@ -103,18 +127,20 @@ class Courier(threading.Thread):
         store: ImageStore,
         held: HeldLeases,
         *,
-        models: tuple[str, ...],
+        sizes: Mapping[str, Sequence[int]],
         capacity: int,
         version: str,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(name="courier", daemon=True)
-        self.arrivals: SimpleQueue[Lease] = SimpleQueue()
+        self.arrivals: SimpleQueue[Arrival] = SimpleQueue()
+        self._expected: list[_Expected] = []
         self._parcels: SimpleQueue[Parcel] = SimpleQueue()
         self._leases = leases
         self._store = store
         self._held = held
-        self._models = models
+        self._sizes = sizes
+        self._models = tuple(sizes)
         self._capacity = capacity
         self._version = version
         self._closed = threading.Event()
@@ -153,6 +179,7 @@ class Courier(threading.Thread):
                 self._deliver(parcel)
             if not self._closed.is_set():
                 self._fetch()
+            self._fetch_pictures()
         for token in self._held.unfinished():
             self._deliver(JobReleased(token))
 
@@ -169,8 +196,55 @@ class Courier(threading.Thread):
             self._closed.wait(FIRST_PAUSE_S)
             return
         for lease in leases:
-            self._held.hold(lease, lease.job.params.n - len(lease.job.images))
-            self.arrivals.put(lease)
+            self._held.hold(lease, _images_to_draw(lease))
+            if lease.job.params.image is not None and len(lease.job.images) < lease.job.params.n:
+                self._expected.append(_Expected(lease, due=self._clock()))
+            else:
+                self.arrivals.put(Arrival(lease, None))
+
+    def _fetch_pictures(self) -> None:
+        """Fetches the pictures of one job, and of no more, so that deliveries go on in between."""
+        now = self._clock()
+        expected = next((each for each in self._expected if each.due <= now), None)
+        if expected is None:
+            return
+        self._expected.remove(expected)
+        lease = expected.lease
+        if not self._held.is_wanted(lease.token):
+            return
+        try:
+            self.arrivals.put(Arrival(lease, self._pictures(lease)))
+        except InputLost as error:
+            self._fail(lease, error, f"A picture that the job starts from is lost: {error}.")
+        except ConditioningError as error:
+            self._fail(lease, error, str(error))
+        except Unavailable as error:
+            _complain("can't fetch a picture", lease, error)
+            self._expect_again(expected)
+
+    def _fail(self, lease: Lease, error: InputLost | ConditioningError, detail: str) -> None:
+        self._held.left_engine(lease.token)
+        failure = JobFailure(code=error.code, detail=detail, retryable=error.retryable)
+        self.send(JobFailed(lease.token, failure, None))
+
+    def _pictures(self, lease: Lease) -> Pictures:
+        params = lease.job.params
+        assert params.image is not None
+        image = fetch_input(self._store, params.image)
+        mask = None if params.mask is None else fetch_input(self._store, params.mask)
+        pictures = Pictures(image, mask)
+        pictures.fit_to(self._sizes[params.model], masked=params.task is Task.INPAINT)
+        return pictures
+
+    def _expect_again(self, expected: _Expected) -> None:
+        """Tries later; after some times the job goes back, for a worker that sees the store."""
+        expected.tries += 1
+        if expected.tries == STORE_TRIES:
+            self._give_back(expected.lease, "the picture it starts from can't be fetched")
+            return
+        expected.due = self._clock() + expected.pause_s
+        expected.pause_s = min(2 * expected.pause_s, LONGEST_PAUSE_S)
+        self._expected.append(expected)
 
     def _deliver(self, parcel: Parcel) -> None:
         """Delivers a parcel if its lease is still held; tries until it is heard."""
@@ -185,7 +259,7 @@ class Courier(threading.Thread):
                 refusals += 1
                 _complain("store refused", lease, error)
                 if refusals == STORE_TRIES:
-                    self._give_back(lease)
+                    self._give_back(lease, "its picture can't be stored")
                     return
             except Unavailable as error:
                 _complain("can't deliver", lease, error)
@@ -213,7 +287,7 @@ class Courier(threading.Thread):
 
     def _store_image(self, parcel: ImageReady, lease: Lease) -> None:
         job = lease.job
-        record = provenance(job.id, job.params, parcel.index, self._version)
+        record = provenance(job.id, job.params, parcel.index, parcel.seed, self._version)
         data = encode(parcel.pixels, job.output_format, record)
         key = image_key(job.id, parcel.index, lease.token, job.output_format)
         try:
@@ -221,7 +295,7 @@ class Courier(threading.Thread):
         except Unavailable as error:
             raise StoreRefused(error.detail) from error
         self._rest_s = FIRST_REST_S
-        description = image_record(data, key, job.output_format, job.params, parcel.index)
+        description = image_record(data, key, job, parcel.index, parcel.seed)
         answer = self._leases.image(job.id, lease.token, description)
         if answer == "ok":
             return
@@ -234,17 +308,23 @@ class Courier(threading.Thread):
         self._held.end(lease.token)
         logger.info("lease ended", extra={"job_id": lease.job.id, "answer": answer})
 
-    def _give_back(self, lease: Lease) -> None:
-        """Releases a job whose picture can't be stored, and takes no other for a while.
+    def _give_back(self, lease: Lease, why: str) -> None:
+        """Releases a job that the store keeps from going on, and takes no other for a while.
 
         Another worker may have the room; this one must not fetch the same job again at once.
         """
-        logger.error("job given back: its picture can't be stored", extra={"job_id": lease.job.id})
+        logger.error("job given back", extra={"job_id": lease.job.id, "reason": why})
         self._resting_until = self._clock() + self._rest_s
         self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
         self._held.drop(lease.token, Drop.RELEASED)
         with contextlib.suppress(Unavailable):  # then the lease runs out
             self._leases.release(lease.job.id, lease.token)
+
+
+def _images_to_draw(lease: Lease) -> int:
+    """How many images of a job take room in the engine: to choose among them takes them all."""
+    job = lease.job
+    return job.params.n - len(job.images) if job.params.best_of is None else job.params.drawn
 
 
 def _complain(what: str, lease: Lease, error: Exception) -> None:

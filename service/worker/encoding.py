@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from model.params import SamplingParams
-from service.jobs import ImageRecord
+from model.params import SamplingParams, Task
+from service.jobs import ImageRecord, Job
 
 CHUNK = "glide"
 SCHEMA = "glide-provenance/1"
@@ -40,23 +40,42 @@ _XMP = (
 
 
 def provenance(
-    job_id: str | None, params: SamplingParams, index: int, service_version: str
+    job_id: str | None, params: SamplingParams, index: int, seed: int, service_version: str
 ) -> dict[str, Any]:
-    """What image `index` of a job was made from; making it again from these gives it again."""
+    """What image `index` of a job was made from, drawn from `seed`.
+
+    Making it again from these gives it again.
+    """
     return {
         "schema": SCHEMA,
         "job_id": job_id,
         "model": params.model,
         "prompt": params.prompt,
         "negative_prompt": params.negative_prompt,
-        "seed": params.seed + index,
+        "seed": seed,
         "steps": params.steps,
         "sampler": params.sampler.value,
         "guidance_scale": params.guidance_scale,
         "width": params.width,
         "height": params.height,
         "service_version": service_version,
+        **_editing(params, index),
     }
+
+
+def _editing(params: SamplingParams, index: int) -> dict[str, Any]:
+    """What a picture from the prompt alone doesn't have."""
+    defaults = SamplingParams()
+    names = ("image", "mask", "label", "clip_guidance_scale", "classifier_guidance_scale")
+    members = {name: getattr(params, name) for name in names}
+    record = {name: value for name, value in members.items() if value != getattr(defaults, name)}
+    if params.task is not Task.GENERATE:
+        record["task"] = params.task.value
+    if params.task is Task.VARIATION:
+        record["strength"] = params.strength
+    if params.task is Task.INTERPOLATION:
+        record |= {"seed_to": params.seed_to, "frame": index, "frames": params.n}
+    return record
 
 
 def encode(pixels: NDArray[np.uint8], output_format: str, record: Mapping[str, Any]) -> bytes:
@@ -82,19 +101,17 @@ def preview_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def image_record(
-    data: bytes, key: str, output_format: str, params: SamplingParams, index: int
-) -> ImageRecord:
-    """Describes an encoded image as the queue keeps it."""
+def image_record(data: bytes, key: str, job: Job, index: int, seed: int) -> ImageRecord:
+    """Describes an encoded image of a job, drawn from `seed`, as the queue keeps it."""
     return ImageRecord(
         index=index,
         key=key,
-        content_type=CONTENT_TYPES[output_format],
+        content_type=CONTENT_TYPES[job.output_format],
         image_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        width=params.width,
-        height=params.height,
-        seed=params.seed + index,
+        width=job.params.width,
+        height=job.params.height,
+        seed=seed,
     )
 
 

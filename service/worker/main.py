@@ -9,17 +9,19 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from types import FrameType
 
 import torch
 
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner
+from service.engine.shelf import Bounds
 from service.errors import Unavailable
 from service.queue.presence import WorkerPresence
 from service.settings import Settings
 from service.version import service_version
-from service.wiring import build_leases, build_store, require_redis, served_specs
+from service.wiring import build_catalog, build_leases, build_store, require_redis, served_specs
 from service.worker.courier import Courier
 from service.worker.leases import Heartbeat, HeldLeases
 from service.worker.worker import Worker
@@ -42,7 +44,11 @@ def run_worker(settings: Settings, worker_id: str) -> None:
     require_redis(settings)
     if settings.worker.threads:
         torch.set_num_threads(settings.worker.threads)
-    runner = ModelRunner.load(served_specs(settings), settings.worker.device, settings.worker.dtype)
+    options = settings.worker
+    bounds = Bounds(options.max_loaded or None, options.max_loaded_bytes or None)
+    runner = ModelRunner.load(
+        served_specs(settings), options.device, options.dtype, bounds, settings.models.clip
+    )
     worker = build_worker(settings, worker_id, runner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(worker))
@@ -75,12 +81,18 @@ def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Wor
         build_leases(settings, worker_id),
         build_store(settings),
         held,
-        models=runner.models,
+        sizes=_sizes(settings, runner.models),
         capacity=capacity,
         version=service_version(),
         clock=clock,
     )
     return Worker(engine, courier, heartbeat, held, drain_s=settings.worker.drain_s, clock=clock)
+
+
+def _sizes(settings: Settings, models: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Sides of the stages of pipelines, px."""
+    catalog = build_catalog(settings)
+    return {name: catalog[name].sizes for name in models}
 
 
 def _stopper(worker: Worker) -> "signal._HANDLER":

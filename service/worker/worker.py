@@ -13,8 +13,8 @@ from model.errors import ModelError
 from service.engine.engine import Engine, Failure, StepOutput
 from service.errors import JobError
 from service.jobs import JobFailure
-from service.queue.leases import Lease
 from service.worker.courier import (
+    Arrival,
     Courier,
     ImageReady,
     JobDone,
@@ -80,6 +80,7 @@ class Worker:
         self._clock = clock
         self._stopping = False  # no Event: its lock is not safe in a signal handler
         self._tally = _Tally(clock())
+        self._waiting: Arrival | None = None  # its model has no room until those in flight end
 
     def stop(self) -> None:
         """Fetches no new jobs, finishes what is in flight or hands it back, ends `run`.
@@ -122,16 +123,28 @@ class Worker:
                 self._courier.send(JobReleased(token))
 
     def _admit(self, wait_s: float) -> None:
-        """Takes in whatever has arrived; waits for it only when there is nothing to denoise."""
+        """Takes in whatever has arrived; waits for it only when there is nothing to denoise.
+
+        A job whose model has no room beside those in flight waits for their end, and all that came
+        after it with it: else a steady stream for one model would keep out another for ever.
+        """
         try:
             while True:
-                self._add(self._courier.arrivals.get(block=wait_s > 0, timeout=wait_s))
+                arrival = self._waiting or self._courier.arrivals.get(wait_s > 0, wait_s)
+                self._waiting = arrival if self._must_wait(arrival) else None
+                if self._waiting:
+                    return
+                self._add(arrival)
                 wait_s = 0.0
         except Empty:
             return
 
-    def _add(self, lease: Lease) -> None:
-        job, token = lease.job, lease.token
+    def _must_wait(self, arrival: Arrival) -> bool:
+        wanted = self._held.is_wanted(arrival.lease.token)
+        return wanted and not self._engine.has_room(arrival.lease.job.params)
+
+    def _add(self, arrival: Arrival) -> None:
+        job, token = arrival.lease.job, arrival.lease.token
         if not self._held.is_wanted(token):
             return
         finished = {image.index for image in job.images}
@@ -140,7 +153,7 @@ class Worker:
             self._courier.send(JobDone(token))
             return
         try:
-            self._engine.add(token, job.params, finished)
+            self._engine.add(token, job.params, finished, arrival.pictures)
         except (ModelError, JobError) as error:
             self._fail(token, error)
 
@@ -153,7 +166,7 @@ class Worker:
                 PreviewReady(preview.job_id, preview.index, preview.step, preview.pixels)
             )
         for image in output.images:
-            self._courier.send(ImageReady(image.job_id, image.index, image.pixels))
+            self._courier.send(ImageReady(image.job_id, image.index, image.seed, image.pixels))
         for token in output.finished:
             self._held.left_engine(token)
             self._courier.send(JobDone(token))
@@ -172,7 +185,7 @@ class Worker:
         self._courier.stop_leasing()
         while self._clock() < until - DELIVERY_SHARE * self._drain_s:
             self._turn(0.0)
-            if not self._engine.trajectories and self._courier.arrivals.empty():
+            if self._is_idle():
                 break
         self._courier.finish()
         while self._courier.is_alive() and self._clock() < until:
@@ -183,6 +196,10 @@ class Worker:
         self._heartbeat.stop()
         self._heartbeat.join(timeout=1.0)
         logger.info("drained", extra={"leases_left": len(self._held)})
+
+    def _is_idle(self) -> bool:
+        waiting = self._waiting is not None or not self._courier.arrivals.empty()
+        return not self._engine.trajectories and not waiting
 
     def _report(self, output: StepOutput) -> None:
         self._tally.count(output)

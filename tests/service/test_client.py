@@ -12,6 +12,7 @@ from service.client import ApiError, GlideClient
 from service.errors import Unavailable
 from service.settings import RedisSettings, Settings
 from tests.service.live_api import LiveApi, Worker, live_api, serving, tiny_app
+from tests.service.some_pictures import picture
 
 Answer = tuple[int, dict[str, str], bytes]
 EVENTS = {"content-type": "text/event-stream"}
@@ -32,6 +33,15 @@ def api(redis: RedisSettings, tmp_path: Path) -> Iterator[LiveApi]:
 def client(api: LiveApi) -> Iterator[GlideClient]:
     with GlideClient(api.url) as client:
         yield client
+
+
+def test_a_picture_is_uploaded_and_named_by_a_job(client: GlideClient, api: LiveApi) -> None:
+    upload = client.upload(picture())
+    job = client.submit({"prompt": "", "image": upload["id"]})
+    assert job["input"]["image"] == upload["id"]
+    assert api.store.get(f"inputs/{upload['id']}") == picture()
+    with pytest.raises(ApiError, match="can't be read"):
+        client.upload(b"text")
 
 
 class Script:

@@ -1,20 +1,25 @@
 """Jobs: submit, look, list, cancel."""
 
+import asyncio
+import functools
 import logging
 import re
 import secrets
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.api.acceptance import accept
-from service.api.dependencies import JobDep, Services, ServicesDep, TenantDep, require_json
+from service.api.bodies import SUBMISSION_BODY, Submission, SubmissionDep
+from service.api.dependencies import JobDep, Services, ServicesDep, TenantDep
 from service.api.entity_tags import entity_tag, is_held
+from service.api.pictures import NO_INPUTS, Inputs, find_inputs
 from service.api.problems import declared
-from service.api.schemas import JobCreate, JobList, JobView, job_path, job_view
+from service.api.schemas import JobList, JobView, job_path, job_view
 from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus, new_job_id
+from service.store.inputs import fetch_input, keep_input
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
@@ -39,7 +44,7 @@ _ACCEPTED = {
     "",
     status_code=202,
     response_model=JobView,
-    dependencies=[Depends(require_json)],
+    openapi_extra={"requestBody": SUBMISSION_BODY},
     responses={
         200: {"model": JobView, "description": "finished within `Prefer: wait=N`"},
         202: _ACCEPTED,
@@ -47,20 +52,17 @@ _ACCEPTED = {
     },
 )
 async def submit(
-    body: JobCreate,
+    submission: SubmissionDep,
     services: ServicesDep,
     tenant: TenantDep,
     prefer: PreferHeader = None,
 ) -> Response:
     """Accepts a job."""
-    job = accept(
-        body,
-        catalog=services.catalog,
-        tokenizers=services.tokenizers,
-        job_id=new_job_id(),
-        tenant=tenant,
-        seed=secrets.randbelow(_DRAWN_SEEDS),
-    )
+    if submission.has_pictures:
+        async with services.unpacking:
+            job = await asyncio.to_thread(_accept_with_pictures, submission, services, tenant)
+    else:
+        job = _accept(submission, services, tenant)
     with bound(job_id=job.id):
         job = await services.queue.submit(job)
         log.info("job accepted", extra={"model": job.params.model, "images": job.params.n})
@@ -73,6 +75,36 @@ async def submit(
     if not view.status.is_final:
         headers["Retry-After"] = _POLL_AFTER_S
     return _json(view, 200 if view.status.is_final else 202, headers)
+
+
+def _accept(
+    submission: Submission, services: Services, tenant: str, inputs: Inputs = NO_INPUTS
+) -> Job:
+    return accept(
+        submission.body,
+        catalog=services.catalog,
+        tokenizers=services.tokenizers,
+        job_id=new_job_id(),
+        tenant=tenant,
+        seed=secrets.randbelow(_DRAWN_SEEDS),
+        inputs=inputs,
+        ranking=services.settings.models.clip is not None,
+    )
+
+
+def _accept_with_pictures(submission: Submission, services: Services, tenant: str) -> Job:
+    """Accepts a job and keeps its pictures, for its worker to find."""
+    inputs = find_inputs(
+        submission.body,
+        submission.files,
+        fetch=functools.partial(fetch_input, services.store),
+        max_bytes=services.settings.api.max_picture_bytes,
+    )
+    job = _accept(submission, services, tenant, inputs)
+    for data in (inputs.image, inputs.mask):
+        if data is not None:
+            keep_input(services.store, data)
+    return job
 
 
 @router.get("", responses=declared(422))

@@ -4,10 +4,12 @@ from collections import Counter
 from typing import Literal
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from model.catalog import PipelineSpec, StageSpec
-from model.params import MAX_PROMPT_CHARACTERS, SamplerName, Thresholding
+from model.checkpoints.survey import Survey, survey
+from model.params import MAX_PROMPT_CHARACTERS, SamplerName, Task, Thresholding
 from service.api.acceptance import default_model
 from service.api.dependencies import ServicesDep
 from service.api.problems import declared
@@ -48,6 +50,14 @@ class LimitsView(BaseModel):
     prompt_tokens: int = Field(description="what follows them is ignored, with a warning")
 
 
+class FilesView(BaseModel):
+    """The weights on this machine's disk."""
+
+    present: bool = Field(description="whether every weight file is there")
+    missing: list[str] = Field(description="names of those that are not")
+    problem: str | None = Field(description="what is wrong with one of them")
+
+
 class ModelView(BaseModel):
     """A model."""
 
@@ -58,6 +68,17 @@ class ModelView(BaseModel):
     live: bool = Field(description="whether a worker serves it now")
     workers: int = Field(description="how many do")
     sizes: list[int] = Field(description="sides of its square images, px")
+    tasks: list[Task] = Field(description="what it can be asked for")
+    guides: list[Literal["clip", "classifier"]] = Field(
+        description="networks that can guide it, beside classifier-free guidance"
+    )
+    captions: bool = Field(description="whether it reads prompts")
+    classes: int = Field(description="how many a label may name; 0: it takes no label")
+    parameters: int = Field(description="numbers in all its networks; 0: files are missing")
+    memory_bytes: dict[str, int] = Field(
+        description="that its weights take, by the worker's dtype; empty: files are missing"
+    )
+    files: FilesView
     samplers: list[SamplerName]
     thresholdings: list[Thresholding]
     stages: list[StageView]
@@ -78,15 +99,18 @@ async def list_models(services: ServicesDep) -> ModelList:
     workers = await services.queue.workers()
     serving = Counter(model for worker in workers for model in set(worker.models))
     default = default_model(services.catalog)
+    surveys = await run_in_threadpool(
+        lambda: {name: survey(spec) for name, spec in services.catalog.items()}
+    )
     return ModelList(
         data=[
-            _model_view(spec, workers=serving[name], default=name == default)
+            _model_view(spec, surveys[name], workers=serving[name], default=name == default)
             for name, spec in services.catalog.items()
         ]
     )
 
 
-def _model_view(spec: PipelineSpec, *, workers: int, default: bool) -> ModelView:
+def _model_view(spec: PipelineSpec, seen: Survey, *, workers: int, default: bool) -> ModelView:
     return ModelView(
         id=spec.name,
         description=spec.description,
@@ -94,6 +118,17 @@ def _model_view(spec: PipelineSpec, *, workers: int, default: bool) -> ModelView
         live=workers > 0,
         workers=workers,
         sizes=list(spec.sizes),
+        tasks=list(seen.tasks),
+        guides=[guide.kind for guide in spec.guides],
+        captions=spec.context > 0,
+        classes=spec.classes,
+        parameters=seen.parameters,
+        memory_bytes=dict(seen.memory_bytes),
+        files=FilesView(
+            present=not seen.missing,
+            missing=[path.name for path in seen.missing],
+            problem=seen.problem,
+        ),
         samplers=list(SamplerName),
         thresholdings=list(Thresholding),
         stages=[_stage_view(stage) for stage in spec.stages],

@@ -30,6 +30,14 @@ def api(redis_url: str, redis_prefix: str, tmp_path: Path) -> Iterator[LiveApi]:
 
 
 @pytest.fixture
+def small_api(redis_url: str, redis_prefix: str, tmp_path: Path) -> Iterator[LiveApi]:
+    """A server that takes bodies of 1000 bytes and pictures of 3000."""
+    redis = RedisSettings(url=redis_url, prefix=redis_prefix)
+    with live_api(redis, tmp_path, max_body_bytes=1000, max_picture_bytes=3000) as api:
+        yield api
+
+
+@pytest.fixture
 def worker(api: LiveApi) -> Worker:
     return Worker(api)
 

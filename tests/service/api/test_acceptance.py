@@ -1,17 +1,24 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from model.catalog import PipelineSpec
-from model.params import MAX_PROMPT_CHARACTERS, MAX_SEED, SamplerName, SamplingParams
+from model.params import MAX_PROMPT_CHARACTERS, MAX_SEED, SamplerName, SamplingParams, Task
 from model.text.tokenizer import CaptionTokenizer
 from service.api.acceptance import accept, default_model
+from service.api.pictures import NO_INPUTS, Inputs
 from service.api.schemas import JobCreate
 from service.errors import InvalidRequest
 from service.jobs import Job, JobStatus
+from tests.service.some_pictures import mask, picture
+
+PICTURE, MASK = picture(), mask()
 
 
-def accepted(spec: PipelineSpec, tokenizer: CaptionTokenizer, **members: Any) -> Job:
+def accepted(
+    spec: PipelineSpec, tokenizer: CaptionTokenizer, inputs: Inputs = NO_INPUTS, **members: Any
+) -> Job:
     return accept(
         JobCreate.model_validate({"prompt": "a red apple", **members}),
         catalog={spec.name: spec},
@@ -19,6 +26,7 @@ def accepted(spec: PipelineSpec, tokenizer: CaptionTokenizer, **members: Any) ->
         job_id="job_1",
         tenant="default",
         seed=77,
+        inputs=inputs,
     )
 
 
@@ -65,8 +73,53 @@ def test_what_is_asked_replaces_the_defaults(
     assert (job.output_format, job.metadata) == ("webp", {"row": "7"})
 
 
+@pytest.mark.parametrize(
+    ("members", "inputs", "task"),
+    [
+        ({}, Inputs(), Task.GENERATE),
+        ({"seed_to": 9, "n": 2}, Inputs(), Task.INTERPOLATION),
+        ({}, Inputs(PICTURE), Task.VARIATION),
+        ({}, Inputs(PICTURE, MASK), Task.INPAINT),
+        ({"task": "upscale"}, Inputs(PICTURE), Task.UPSCALE),
+    ],
+)
+def test_the_task_is_seen_from_what_is_given(
+    spec: PipelineSpec,
+    tokenizer: CaptionTokenizer,
+    members: dict[str, Any],
+    inputs: Inputs,
+    task: Task,
+) -> None:
+    params = accepted(spec, tokenizer, inputs, **members).params
+    assert params.task is task
+    assert params.image == inputs.image_digest
+    assert params.mask == inputs.mask_digest
+
+
+def test_a_pipeline_with_classes_and_no_captions_needs_no_tokenizer(spec: PipelineSpec) -> None:
+    classes = replace(spec, context=0, classes=10, guidance_scale=1.0)
+    job = accept(
+        JobCreate(prompt="", label=3),
+        catalog={"tiny": classes},
+        tokenizers={},
+        job_id="job_1",
+        tenant="default",
+        seed=1,
+    )
+    assert job.params.label == 3
+    with pytest.raises(InvalidRequest, match="from 0 to 9"):
+        accept(
+            JobCreate(prompt="", label=10),
+            catalog={"tiny": classes},
+            tokenizers={},
+            job_id="job_1",
+            tenant="default",
+            seed=1,
+        )
+
+
 def test_null_means_the_default(spec: PipelineSpec, tokenizer: CaptionTokenizer) -> None:
-    nulls = dict.fromkeys(set(JobCreate.model_fields) - {"prompt"})
+    nulls: dict[str, Any] = dict.fromkeys(set(JobCreate.model_fields) - {"prompt"})
     assert accepted(spec, tokenizer, **nulls) == accepted(spec, tokenizer)
 
 

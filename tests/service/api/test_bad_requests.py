@@ -118,7 +118,7 @@ def test_malformed_json_is_refused(shared_api: LiveApi, body: bytes) -> None:
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": "json"},
-        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "multipart/mixed; boundary=x"},
     ],
 )
 def test_another_content_type_is_refused(shared_api: LiveApi, headers: dict[str, str]) -> None:
@@ -133,13 +133,13 @@ def test_json_by_another_name_is_json(shared_api: LiveApi) -> None:
         assert response.status_code == 202
 
 
-def test_too_large_a_body_is_refused_declared_or_not(shared_api: LiveApi) -> None:
+def test_too_large_a_body_is_refused_declared_or_not(small_api: LiveApi) -> None:
     def unannounced() -> Iterator[bytes]:
         for _ in range(40):
-            yield b" " * 50_000
+            yield b" " * 500
 
-    for body in (b" " * 2_000_000, unannounced()):
-        response = shared_api.http.post("/v1/jobs", content=body, headers=JSON)
+    for body in (b" " * 20_000, unannounced()):
+        response = small_api.http.post("/v1/jobs", content=body, headers=JSON)
         assert_problem(response, 413, "body_too_large")
 
 

@@ -11,6 +11,8 @@ def test_models_say_what_they_can_and_whether_a_worker_serves_them(
     assert "dpmpp_2m" in model["samplers"]
     assert [stage["steps"] for stage in model["stages"]] == [12, "fast27"]
     assert model["limits"]["prompt_tokens"] == 6
+    assert {"generate", "inpaint", "upscale"} <= set(model["tasks"])
+    assert (model["guides"], model["captions"], model["classes"]) == ([], True, 0)
     worker.announce()
     (model,) = api.http.get("/v1/models").json()["data"]
     assert (model["live"], model["workers"]) == (True, 1)

@@ -1,3 +1,5 @@
+import hashlib
+import inspect
 import io
 import json
 import os
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.cli import remote, requests, sampling
 from service.cli.main import main
+from tests.service.some_pictures import picture
 from tests.tiny_pipeline import write_tiny_pipeline
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +84,15 @@ def test_models_are_listed_for_scripts_and_for_people(models: Path) -> None:
         (["--model", "nothing"], "nothing"),
         (["-o", "picture.gif"], "picture.gif"),
         (["--prompts", "prompts.txt"], "either"),
+        (["--image", "none.png"], "none.png"),
+        (["--image", __file__], "/image"),
+        (["--mask", str(ROOT / "docs" / "samples.png")], "/image"),
+        (["--task", "variation"], "/image"),
+        (["--task", "paint"], "task"),
+        (["--label", "3"], "/label"),
+        (["--best-of", "4"], "/best_of"),
+        (["--clip-guidance-scale", "1"], "/clip_guidance_scale"),
+        (["--seed-to", "4"], "/n"),
     ],
 )
 def test_a_request_that_cannot_be_served_ends_with_one_sentence(
@@ -158,6 +171,38 @@ def test_sample_draws_a_picture_that_says_how_it_was_made(models: Path, tmp_path
         record = json.loads(image.info["glide"])
         assert image.size == (16, 16)
     assert (record["prompt"], record["seed"], record["steps"]) == ("a red apple", 7, 2)
+
+
+def test_sample_starts_from_a_picture_without_a_prompt(models: Path, tmp_path: Path) -> None:
+    start, out = tmp_path / "start.png", tmp_path / "out.png"
+    start.write_bytes(picture(16, 16))
+    arguments = ["--image", str(start), "--strength", "0.5", "--seed", "1", "--steps", "2"]
+    arguments += ["--model", "tiny", "--size", "16", "-o", str(out)]
+    done = glide("sample", *arguments, models=models)
+    assert done.returncode == 0, done.stderr
+    with Image.open(out) as image:
+        record = json.loads(image.info["glide"])
+    assert (record["task"], record["strength"]) == ("variation", 0.5)
+    assert record["image"] == hashlib.sha256(start.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("command", ["sample", "submit", "demo"])
+def test_nothing_to_draw_is_one_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["glide", command])
+    with pytest.raises(SystemExit, match=r"glide: Give a prompt, .* --image, .* --label\."):
+        main()
+
+
+def test_every_command_that_draws_takes_the_same_options() -> None:
+    commands = (sampling.sample, remote.submit, remote.demo)
+    options = [set(inspect.signature(command).parameters) for command in commands]
+    shared = set(requests.Drawing.__slots__) | {"prompt", "output"}
+    assert shared >= {"image", "mask", "strength", "seed_to", "best_of", "label"}
+    assert [names - shared for names in options] == [
+        {"prompts", "threads", "as_json"},
+        {"url", "as_json"},
+        {"threads"},
+    ]
 
 
 def test_sample_draws_a_file_of_prompts_together(models: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from model.params import SamplerName, SamplingParams, Thresholding, UpsampleParams
+from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
 from service.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited
 from service.events import Preview, Progress, Queued
 from service.jobs import Job, JobStatus, new_job_id
@@ -61,7 +61,18 @@ async def test_every_member_of_a_job_survives_storage(queue: RedisJobQueue) -> N
         dynamic_percentile=0.9,
         upsample=UpsampleParams(steps=27, sampler=SamplerName.DDPM, temperature=0.98),
         previews=2,
+        task=Task.INPAINT,
+        image="ab" * 32,
+        mask="cd" * 32,
+        strength=0.25,
+        seed_to=5,
+        label=3,
+        clip_guidance_scale=1.5,
+        classifier_guidance_scale=2.5,
+        best_of=6,
     )
+    changed = {name for name in SamplingParams.__slots__ if getattr(params, name)}
+    assert changed == set(SamplingParams.__slots__)  # a new member has its place above
     job = Job(
         id=new_job_id(),
         status=JobStatus.QUEUED,
@@ -282,6 +293,13 @@ async def test_a_worker_takes_what_fits_and_at_most_one_job_more(
     assert [lease.job.id for lease in worker.lease(MODELS, 3)] == [jobs[0].id, jobs[1].id]
     assert worker.lease(MODELS, 0) == []
     assert [lease.job.id for lease in worker.lease(MODELS, 1)] == [jobs[2].id]
+
+
+async def test_images_drawn_to_choose_from_take_room_too(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    jobs = [await queue.submit(new_job(best_of=best_of)) for best_of in (4, None)]
+    assert [lease.job.id for lease in worker.lease(MODELS, 4)] == [jobs[0].id]
 
 
 async def test_a_worker_gets_jobs_of_its_models_only_and_of_each_in_turn(

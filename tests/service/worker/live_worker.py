@@ -1,14 +1,17 @@
-"""The real worker, in a thread or in a process of its own."""
+"""The real worker, in a thread or in a process of its own, and waiting for what it does."""
 
+import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from service.engine.runner import ModelRunner
+from service.jobs import Job
 from service.local import environment
+from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.worker.main import build_worker
 
@@ -48,3 +51,26 @@ def worker_process(settings: Settings, name: str) -> Iterator["subprocess.Popen[
         process.wait()
         drain.join()
         process.stderr.close()
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once `check` holds."""
+    async with asyncio.timeout(120):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.05)
+
+
+async def until(queue: RedisJobQueue, job_id: str, holds: Callable[[Job], bool]) -> Job:
+    """The job, once `holds` says so of it."""
+
+    async def reached() -> bool:
+        job = await queue.get(job_id)
+        assert job is not None
+        return holds(job)
+
+    await eventually(reached)
+    job = await queue.get(job_id)
+    assert job is not None
+    return job

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
@@ -23,7 +23,7 @@ from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.filesystem import FilesystemStore
 from service.wiring import build_leases
-from tests.service.worker.live_worker import worker_process, worker_thread
+from tests.service.worker.live_worker import eventually, until, worker_process, worker_thread
 
 SMALL = SamplingParams(prompt="a red apple", model="tiny", width=16, height=16, steps=4, seed=1)
 LONG = replace(SMALL, steps=150, sampler=SamplerName.DDPM)
@@ -37,26 +37,6 @@ def new_job(spec: PipelineSpec) -> Callable[[SamplingParams], Job]:
         return Job(id=new_job_id(), status=JobStatus.QUEUED, params=params, total_steps=steps)
 
     return make
-
-
-async def _eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(120):
-        while True:
-            if await check():
-                return
-            await asyncio.sleep(0.05)
-
-
-async def _until(queue: RedisJobQueue, job_id: str, holds: Callable[[Job], bool]) -> Job:
-    async def reached() -> bool:
-        job = await queue.get(job_id)
-        assert job is not None
-        return holds(job)
-
-    await _eventually(reached)
-    job = await queue.get(job_id)
-    assert job is not None
-    return job
 
 
 async def _events(queue: RedisJobQueue, job_id: str) -> list[Event]:
@@ -83,7 +63,7 @@ async def test_eight_different_jobs_share_steps_and_end_in_the_store(
     wanted.append(replace(SMALL, width=64, height=64, upsample=UpsampleParams(steps=2), n=2))
     jobs = [await queue.submit(new_job(params)) for params in wanted]
     with caplog.at_level(logging.DEBUG), worker_thread(settings, runner):
-        done = [await _until(queue, job.id, lambda job: job.status.is_final) for job in jobs]
+        done = [await until(queue, job.id, lambda job: job.status.is_final) for job in jobs]
     assert [job.status for job in done] == [JobStatus.SUCCEEDED] * 8
     rows = [record.__dict__["rows"] for record in caplog.records if record.message == "step"]
     assert max(rows) >= 8
@@ -107,11 +87,11 @@ async def test_a_canceled_job_stops_in_mid_run_and_the_worker_goes_on(
 ) -> None:
     endless = await queue.submit(new_job(ENDLESS))
     with worker_thread(settings, runner):
-        await _until(queue, endless.id, lambda job: job.step > 0)
+        await until(queue, endless.id, lambda job: job.step > 0)
         await queue.cancel(endless.id, "not wanted any more")
-        canceled = await _until(queue, endless.id, lambda job: job.status.is_final)
+        canceled = await until(queue, endless.id, lambda job: job.status.is_final)
         after = await queue.submit(new_job(SMALL))
-        done = await _until(queue, after.id, lambda job: job.status.is_final)
+        done = await until(queue, after.id, lambda job: job.status.is_final)
     assert canceled.status is JobStatus.CANCELED
     assert canceled.step < canceled.total_steps
     assert done.status is JobStatus.SUCCEEDED
@@ -126,8 +106,8 @@ async def test_a_job_that_cannot_be_served_fails_alone_and_says_why(
     bad = await queue.submit(new_job(replace(SMALL, width=100)))
     good = await queue.submit(new_job(SMALL))
     with worker_thread(settings, runner):
-        failed = await _until(queue, bad.id, lambda job: job.status.is_final)
-        done = await _until(queue, good.id, lambda job: job.status.is_final)
+        failed = await until(queue, bad.id, lambda job: job.status.is_final)
+        done = await until(queue, good.id, lambda job: job.status.is_final)
     assert failed.status is JobStatus.FAILED
     assert failed.failure is not None
     assert failed.failure.code == "unsupported_sampling"
@@ -143,7 +123,7 @@ async def test_previews_are_small_pictures_on_the_way(
 ) -> None:
     job = await queue.submit(new_job(replace(SMALL, previews=2, steps=9)))
     with worker_thread(settings, runner):
-        await _until(queue, job.id, lambda job: job.status.is_final)
+        await until(queue, job.id, lambda job: job.status.is_final)
     previews = [event for event in await _events(queue, job.id) if isinstance(event, Preview)]
     assert [preview.step for preview in previews] == [3, 6]
 
@@ -156,9 +136,9 @@ async def test_a_lease_that_was_taken_away_is_dropped_and_the_job_ends_once(
 ) -> None:
     job = await queue.submit(new_job(replace(LONG, n=2)))
     with worker_thread(settings, runner, "victim"):
-        await _until(queue, job.id, lambda job: job.step > 0)
+        await until(queue, job.id, lambda job: job.step > 0)
         build_leases(settings, "supervisor").abandon("victim")
-        done = await _until(queue, job.id, lambda job: job.status.is_final)
+        done = await until(queue, job.id, lambda job: job.status.is_final)
     events = await _events(queue, job.id)
     assert done.status is JobStatus.SUCCEEDED
     assert done.attempt == 2
@@ -178,12 +158,12 @@ async def test_the_device_goes_on_while_redis_is_away_and_delivers_later(
 
     job = await queue.submit(new_job(LONG))
     with worker_thread(settings, runner):
-        await _until(queue, job.id, lambda job: job.step > 0)
+        await until(queue, job.id, lambda job: job.step > 0)
         os.kill(redis.pid, signal.SIGKILL)
-        await _eventually(dead)
+        await eventually(dead)
         await asyncio.sleep(1)
         redis.start()
-        done = await _until(queue, job.id, lambda job: job.status.is_final)
+        done = await until(queue, job.id, lambda job: job.status.is_final)
     assert done.status is JobStatus.SUCCEEDED
 
 
@@ -195,14 +175,14 @@ async def test_a_worker_killed_in_mid_job_loses_nothing_and_progress_never_goes_
     job = await queue.submit(new_job(replace(LONG, n=2)))
     follower = asyncio.create_task(_events(queue, job.id))
     with worker_process(settings, "first") as first:
-        await _until(queue, job.id, lambda job: job.step > 20)
+        await until(queue, job.id, lambda job: job.step > 20)
         first.kill()
         first.wait()
     killed_at = await queue.get(job.id)
     assert killed_at is not None
     assert killed_at.status is JobStatus.RUNNING
     with worker_process(settings, "second"):
-        done = await _until(queue, job.id, lambda job: job.status.is_final)
+        done = await until(queue, job.id, lambda job: job.status.is_final)
     events = await follower
     assert done.status is JobStatus.SUCCEEDED
     assert done.attempt == 2
@@ -223,9 +203,9 @@ async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_res
     )
     endless = await queue.submit(new_job(ENDLESS))
     with worker_process(brief, "drained") as process:
-        await _until(queue, endless.id, lambda job: job.step > 0)
+        await until(queue, endless.id, lambda job: job.step > 0)
         short = await queue.submit(new_job(SMALL))
-        await _until(queue, short.id, lambda job: job.status is not JobStatus.QUEUED)
+        await until(queue, short.id, lambda job: job.status is not JobStatus.QUEUED)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait) == 0
     done, back = await queue.get(short.id), await queue.get(endless.id)
@@ -251,14 +231,14 @@ async def test_a_picture_that_cannot_be_stored_goes_back_with_its_job_and_is_mad
         return Queued("released") in [event for _, event in await queue.events(job.id, None)]
 
     with worker_process(settings, "full") as process:
-        await _eventually(present)
+        await eventually(present)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
         job = await queue.submit(new_job(SMALL))
-        await _eventually(given_back)
+        await eventually(given_back)
         resource.prlimit(
             process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         )
-        done = await _until(queue, job.id, lambda job: job.status.is_final)
+        done = await until(queue, job.id, lambda job: job.status.is_final)
     assert done.status is JobStatus.SUCCEEDED
     data = FilesystemStore(settings.store.path).get(done.images[0].key)
     with PillowImage.open(io.BytesIO(data)) as picture:

@@ -1,0 +1,141 @@
+"""The body of a submission: JSON, or a form with the pictures as files.
+
+Both become the same `Submission`, and both are refused with the same pointers. Knows no picture.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.api.dependencies import is_form, require_json
+from service.api.pictures import PICTURE_FIELDS
+from service.api.schemas import JobCreate
+from service.errors import FieldError, InvalidRequest
+
+_FORM_FIELDS = 64
+_SCHEMA = {"$ref": "#/components/schemas/JobCreate"}
+SUBMISSION_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": _SCHEMA},
+        "multipart/form-data": {
+            "schema": _SCHEMA,
+            "encoding": {name: {"contentType": "text/plain, image/*"} for name in PICTURE_FIELDS},
+        },
+    },
+}
+"""The body of `POST /v1/jobs` in OpenAPI's words."""
+_VERBATIM = frozenset(
+    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
+    | set(PICTURE_FIELDS)
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Submission:
+    """What a client asks for, and the pictures that came as files, by field."""
+
+    body: JobCreate
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is something to unpack."""
+        return bool(self.files) or any(getattr(self.body, name) for name in PICTURE_FIELDS)
+
+
+async def read_submission(request: Request) -> Submission:
+    """Reads the body of `POST /v1/jobs`.
+
+    Raises:
+        RequestValidationError: it isn't JSON, or names no such fields.
+        InvalidRequest: it isn't such a form.
+        HTTPException: status 415 for anything else, 413 for too much of it.
+    """
+    if is_form(request):
+        form = await read_form(request)
+        try:
+            return Submission(_checked(_members(form)), await _files(form))
+        finally:
+            await form.close()
+    require_json(request)
+    return Submission(_checked(await _read_json(request)))
+
+
+SubmissionDep = Annotated[Submission, Depends(read_submission)]
+
+
+async def read_form(request: Request) -> FormData:
+    """The fields and files of a form.
+
+    Raises:
+        InvalidRequest: it can't be read as one.
+    """
+    try:
+        return await request.form(max_files=len(PICTURE_FIELDS), max_fields=_FORM_FIELDS)
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        detail = f"can't be read as multipart/form-data: {error.detail.rstrip('.')}"
+        raise InvalidRequest.of([FieldError("", detail)]) from error
+
+
+async def _read_json(request: Request) -> Any:
+    raw = await request.body()
+    if not raw:
+        return None
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError as error:
+        place = ("body", error.pos)
+        found = {"type": "json_invalid", "loc": place, "msg": "", "ctx": {"error": error.msg}}
+        raise RequestValidationError([found]) from error
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400) from error
+
+
+def _members(form: FormData) -> dict[str, Any]:
+    """The form's text fields as members of a JSON object; files of pictures are left out."""
+    members: dict[str, Any] = {}
+    wrong: list[FieldError] = []
+    for name, value in form.multi_items():
+        if len(form.getlist(name)) > 1:
+            wrong.append(FieldError(f"/{name}", "is there twice"))
+        elif isinstance(value, UploadFile):
+            if name not in PICTURE_FIELDS:
+                wrong.append(FieldError(f"/{name}", "is no picture: send it as text"))
+        else:
+            members[name] = value if name in _VERBATIM else _number_or_text(value)
+    if wrong:
+        raise InvalidRequest.of(dict.fromkeys(wrong))
+    return members
+
+
+def _number_or_text(text: str) -> Any:
+    """What JSON would make of a form's text: `3`, `[0, 1]`, `{"a": "b"}`; else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+async def _files(form: FormData) -> dict[str, bytes]:
+    return {
+        name: await value.read() for name, value in form.items() if isinstance(value, UploadFile)
+    }
+
+
+def _checked(members: Any) -> JobCreate:
+    try:
+        return JobCreate.model_validate(members)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(found) from error

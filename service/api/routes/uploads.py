@@ -1,0 +1,69 @@
+"""Uploads: pictures that jobs start from."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+
+from model.errors import ConditioningError
+from model.imaging import Picture, read_picture
+from service.api.bodies import read_form
+from service.api.dependencies import ServicesDep, is_form
+from service.api.problems import declared
+from service.api.schemas import UploadView
+from service.errors import FieldError, InvalidRequest
+from service.store.inputs import keep_input
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+_FIELD = "image"
+_BYTES = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "properties": {_FIELD: _BYTES}, "required": [_FIELD]}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/octet-stream": {"schema": _BYTES},
+        "image/*": {"schema": _BYTES},
+        "multipart/form-data": {"schema": _FORM},
+    },
+}
+
+
+@router.post(
+    "", status_code=201, responses=declared(413, 422), openapi_extra={"requestBody": _BODY}
+)
+async def upload(request: Request, services: ServicesDep) -> UploadView:
+    """Keeps a picture, so that jobs may name it by its id."""
+    data, pointer = await _read(request)
+    largest = services.settings.api.max_picture_bytes
+    if len(data) > largest:
+        raise _refusal(pointer, f"has more than {largest} bytes")
+    async with services.unpacking:
+        picture = await asyncio.to_thread(_unpacked, data, pointer)
+    digest = await asyncio.to_thread(keep_input, services.store, data)
+    return UploadView(id=digest, width=picture.width, height=picture.height, bytes=len(data))
+
+
+async def _read(request: Request) -> tuple[bytes, str]:
+    """The bytes of a picture, sent as they are or as a file of a form, and their pointer."""
+    if not is_form(request):
+        return await request.body(), ""
+    form = await read_form(request)
+    try:
+        file = form.get(_FIELD)
+        if not isinstance(file, UploadFile):
+            raise _refusal(f"/{_FIELD}", "is required, as a file")
+        return await file.read(), f"/{_FIELD}"
+    finally:
+        await form.close()
+
+
+def _unpacked(data: bytes, pointer: str) -> Picture:
+    try:
+        return read_picture(data)
+    except ConditioningError as error:
+        raise _refusal(pointer, str(error).rstrip(".")) from error
+
+
+def _refusal(pointer: str, detail: str) -> InvalidRequest:
+    return InvalidRequest.of([FieldError(pointer, detail)])
