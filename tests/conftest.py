@@ -11,7 +11,9 @@ from service.queue.embedded import EmbeddedRedis
 from tests import vocabularies as vocabularies  # takes its variable before any test starts
 
 # How long an example takes is the machine's business.
-settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any-machine")
 
 
