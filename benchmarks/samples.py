@@ -66,14 +66,15 @@ def compose(prompts: tuple[SheetPrompt, ...], pictures: list[NDArray[np.uint8]])
         picture = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST)
         sheet.paste(picture, (x, y))
         held_out = "" if prompt.split == "val" else f" (held out: {prompt.split})"
-        text = _wrapped(f"{prompt.seed}. {prompt.caption}{held_out}", pen, font)
+        text = wrapped(f"{prompt.seed}. {prompt.caption}{held_out}", pen, font)
         pen.multiline_text((x, y + SIDE + 2), text, "black", font, spacing=1)
     return sheet
 
 
-def _wrapped(
+def wrapped(
     text: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
+    """The text in lines no longer than `SIDE`."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

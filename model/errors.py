@@ -4,6 +4,7 @@
     ├── CheckpointError       a weight file is missing, truncated, or of another shape
     ├── DownloadError         a published file that can't be fetched, or has no room here
     ├── ConditioningError     an input that the network can't be conditioned on
+    ├── GoldenFileError       a file of the originals' numbers that can't be verified
     ├── SnapshotError         a saved trajectory that is damaged or belongs to another run
     └── UnsupportedSampling   a sampler, step count or size that the pipeline doesn't have
 
@@ -38,6 +39,12 @@ class ConditioningError(ModelError):
     """A caption, label or image that the network can't be conditioned on."""
 
     code = "bad_conditioning"
+
+
+class GoldenFileError(ModelError):
+    """A file of the originals' numbers that is damaged or does not say what to compute."""
+
+    code = "bad_golden_file"
 
 
 class SnapshotError(ModelError):

@@ -169,6 +169,9 @@ def _guides(base: Recipe, files: Mapping[str, str]) -> tuple[GuideSpec, ...]:
 
 
 def _describe(base: Recipe, names: Sequence[str]) -> str:
-    what = "captions" if base.text else "ImageNet classes" if base.classes else "images"
-    doing = "edits pictures by" if base.inpainting and base.text else "draws"
-    return f"OpenAI's {' and '.join(names)}: {doing} {what}."
+    """One sentence for people."""
+    whose = f"OpenAI's {' and '.join(names)}"
+    if base.text:
+        doing = "repaints pictures by" if base.inpainting else "pictures from"
+        return f"{whose}: {doing} captions."
+    return f"{whose}: pictures{' of the classes of ImageNet' if base.classes else ''}."

@@ -133,12 +133,43 @@ def variational_bound(
         parameterization: how `output` is to be read.
         clip: whether x̂₀ is clamped to [-1, 1].
     """
-    channels, schedule = x_0.shape[1], parameterization.schedule
+    mean, log_variance = reverse_process(output, x_t, t, parameterization, clip=clip)
+    return bound_term(mean, log_variance, x_0, x_t, t, parameterization.schedule)
+
+
+def reverse_process(
+    output: Tensor,
+    x_t: Tensor,
+    t: Tensor,
+    parameterization: Parameterization,
+    *,
+    clip: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Mean and log σ² of the learned p(x_{t-1} | x_t), both (B, C, H, W) or broadcasting to it.
+
+    Arguments as in `variational_bound`.
+    """
+    channels, schedule = x_t.shape[1], parameterization.schedule
     alpha_bar = gather(schedule.alpha_bar, t)
     x_0_hat = to_x0(parameterization.prediction, output[:, :channels], x_t, alpha_bar)
-    mean = _posterior_mean(schedule, x_0_hat.clamp(-1, 1) if clip else x_0_hat, x_t, t)
-    log_variance = _log_variance(schedule, parameterization.variance, t, output[:, channels:], x_t)
-    true_mean = _posterior_mean(schedule, x_0, x_t, t)
+    mean = posterior_mean(schedule, x_0_hat.clamp(-1, 1) if clip else x_0_hat, x_t, t)
+    return mean, _log_variance(schedule, parameterization.variance, t, output[:, channels:], x_t)
+
+
+def bound_term(
+    mean: Tensor, log_variance: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule
+) -> Tensor:
+    """(B,) the variational bound's term of a reverse process, in bits per dimension.
+
+    Args:
+        mean: (B, C, H, W) of p(x_{t-1} | x_t).
+        log_variance: of it, broadcasting to (B, C, H, W).
+        x_0: (B, C, H, W) in [-1, 1].
+        x_t: (B, C, H, W).
+        t: (B,) int64.
+        schedule: the process.
+    """
+    true_mean = posterior_mean(schedule, x_0, x_t, t)
     true_log_variance = per_row(gather(schedule.posterior_log_variance_clipped, t), x_t)
     kl = gaussian_kl(true_mean, true_log_variance, mean, log_variance)
     nll = _pixel_nll(x_0, mean, log_variance)
@@ -155,7 +186,8 @@ def gaussian_kl(
     return 0.5 * (squared + ratio.exp() - ratio - 1)
 
 
-def _posterior_mean(schedule: NoiseSchedule, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+def posterior_mean(schedule: NoiseSchedule, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """(B, C, H, W) the mean of q(x_{t-1} | x_t, x₀): Ho et al. 2020, eq. 7."""
     coef1 = per_row(gather(schedule.posterior_mean_coef1, t), x_t)
     coef2 = per_row(gather(schedule.posterior_mean_coef2, t), x_t)
     return coef1 * x_0 + coef2 * x_t

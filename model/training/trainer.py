@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from model.checkpoints.architectures import build_network
+from model.networks.averaging import average_in
 from model.training.config import (
     TrainingConfig,
     TrainingError,
@@ -114,11 +115,9 @@ class Trainer:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
-    @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.ema_decay, (1 + self.iteration) / (10 + self.iteration))
-        for key, value in self.network.state_dict().items():
-            self.ema[key].lerp_(value, 1 - decay)
+        average_in(self.ema, self.network.state_dict(), decay)
 
     def save(self, path: Path) -> None:
         """Writes everything that the next iteration depends on; atomically."""

@@ -10,6 +10,7 @@ import typer
 
 from model.errors import ModelError
 from service.cli import models, pictures, remote, sampling, serving, training
+from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
 
@@ -31,6 +32,7 @@ for command in (
     remote.demo,
     pictures.explain,
     training.train,
+    verify,
 ):
     app.command()(command)
 app.add_typer(models.group, name="models")

@@ -119,7 +119,7 @@ class ModelRunner:
 
     def steps_per_image(self, params: SamplingParams) -> int:
         """Network steps of one image through all its stages."""
-        return total_steps(self._pipeline(params).spec, replace(params, n=1))
+        return total_steps(self._pipeline(params).spec, replace(params, n=1, best_of=None))
 
     def key(self, params: SamplingParams, trajectory: Trajectory) -> BatchKey:
         """Whom this trajectory may share its next step with."""

@@ -180,9 +180,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(models: Path, tmp_
     process.kill()
     process.wait()
     process.stdout.close()
-    deadline = time.monotonic() + 60
     while [pid for pid in children if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 

@@ -253,7 +253,7 @@ BODIES = st.dictionaries(
 ).map(lambda members: {"prompt": "a red apple", **members})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(body=BODIES)
 def test_no_body_breaks_the_service(shared_api: LiveApi, body: dict[str, Any]) -> None:
     response = shared_api.http.post("/v1/jobs", content=json.dumps(body), headers=JSON)
@@ -266,7 +266,7 @@ def test_no_body_breaks_the_service(shared_api: LiveApi, body: dict[str, Any]) -
         assert_problem(response, 422, "invalid_request")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     path=st.sampled_from(
         ["/v1/jobs", "/v1/jobs/{}", "/v1/jobs/{}/events", "/v1/jobs/{}/images/{}"]
