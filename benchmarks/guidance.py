@@ -64,16 +64,16 @@ ROWS = (
     Row(
         "classifier guidance",
         "the caption names the thing,\nthe class the background:\n"
-        "a cat → green,\na red apple → snow,\na pig → night,\na yellow car → beach",
+        "a cat: green,\na red apple: snow,\na pig: night,\na yellow car: beach",
         "classifier_guidance_scale",
-        (0, 1, 3, 10, 30),
+        (0, 0.1, 0.3, 1, 10),
     ),
     Row(
         "CLIP guidance",
         "the caption names both:\na cat on a green background,\na red apple in the snow,\n"
         "a pig at night,\na yellow car on the beach",
         "clip_guidance_scale",
-        (0, 0.3, 1, 3, 10),
+        (0, 0.03, 0.1, 0.3, 3),
     ),
     Row(
         "classifier-free guidance",
