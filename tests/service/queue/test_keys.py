@@ -109,7 +109,8 @@ async def test_random_lives_end_once_and_leave_no_bookkeeping(
     assert undocumented(found, redis_prefix) == []
     types = {key.name.split(":")[0]: key.type for key in KEYS}
     for key in found:
-        assert redis.type(key) == types[key.removeprefix(redis_prefix).split(":")[0]], key
+        expected = types[key.removeprefix(redis_prefix).split(":")[0]]
+        assert redis.type(key) in (expected, "none"), key  # a worker's presence may just have ended
 
     await run.drain()
     final = (Succeeded, Failed, CanceledEvent)
