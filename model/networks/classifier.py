@@ -45,7 +45,7 @@ class ClassifierConfig:
     @property
     def last_side(self) -> int:
         """Side of the coarsest level, in positions."""
-        return self.image_size >> (len(self.trunk.channel_mult) - 1)
+        return self.image_size // self.trunk.patch >> (len(self.trunk.channel_mult) - 1)
 
 
 class AttentionPool(nn.Module):
@@ -94,7 +94,8 @@ class NoisedClassifier(Backbone):
         Returns:
             Logits (B, classes) in the dtype of `x_t`.
         """
-        outputs = self.down(x_t, self.timestep(timesteps), repeat(None))
+        door = F.pixel_unshuffle(x_t, self.config.patch)
+        outputs = self.down(door, self.timestep(timesteps), repeat(None))
         logits: Tensor = self.out(self._pooled(outputs, x_t.dtype))
         return logits
 

@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.networks.layers import timestep_embedding
+
 LOGIT_SCALE = 100.0  # of the inner product of two unit vectors; not in the files
 _MEANS = (122.77093945, 116.74601272, 104.09373519)  # of red, green and blue, in 0 … 255
 _DEVIATIONS = (68.50053285, 66.63215831, 70.32316309)
+# Of residual branches at first: words and places are heard above what all inputs have in common,
+# or a short training never hears them.
+_BRANCH_GAIN = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +87,9 @@ class _Norm(nn.Module):
 class _Affine(nn.Module):
     """A matrix with the files' parameter names: (*, in) → (*, out)."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, gain: float = 1.0) -> None:
         super().__init__()
-        self.w = nn.Parameter(torch.randn(outputs, inputs) * inputs**-0.5)
+        self.w = nn.Parameter(torch.randn(outputs, inputs) * gain * inputs**-0.5)
         self.b = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ class _Attention(nn.Module):
         self.f_q = _Affine(width, width)
         self.f_k = _Affine(width, width, bias=False)
         self.f_v = _Affine(width, width)
-        self.f_c = _Affine(width, width)
+        self.f_c = _Affine(width, width, gain=_BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.ln(x)
@@ -118,7 +123,7 @@ class _Mlp(nn.Module):
         super().__init__()
         self.ln = _Norm(width)
         self.f_1 = _Affine(width, 4 * width)
-        self.f_2 = _Affine(4 * width, width)
+        self.f_2 = _Affine(4 * width, width, gain=_BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.f_2(F.gelu(self.f_1(self.ln(x))))
@@ -150,8 +155,8 @@ class _Output(nn.Module):
 class _TextInput(nn.Module):
     def __init__(self, config: ClipTextConfig, width: int) -> None:
         super().__init__()
-        self.w_voc = nn.Parameter(torch.randn(config.vocabulary, width) * width**-0.5)
-        self.w_pos = nn.Parameter(torch.randn(config.context, width) * width**-0.5)
+        self.w_voc = nn.Parameter(torch.randn(config.vocabulary, width))
+        self.w_pos = nn.Parameter(torch.randn(config.context, width) * 0.3)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self.w_voc) + self.w_pos[: tokens.shape[1]]
@@ -162,9 +167,11 @@ class _ImageInput(nn.Module):
         super().__init__()
         positions = (config.image_size // config.patch) ** 2 + 1
         kernel = torch.randn(width, 3, config.patch, config.patch)
-        self.w_t = nn.Parameter(torch.randn(config.timesteps, width) * width**-0.5)
+        # Neighbouring timesteps are rarely in one batch: they start alike.
+        times = timestep_embedding(torch.arange(config.timesteps), width)
+        self.w_t = nn.Parameter(times)
         self.patch_proj = nn.Parameter(kernel * kernel[0].numel() ** -0.5)
-        self.w_pos = nn.Parameter(torch.randn(positions, width) * width**-0.5)
+        self.w_pos = nn.Parameter(torch.randn(positions, width))
         self.ln = _Norm(width)
 
     def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:

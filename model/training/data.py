@@ -3,7 +3,7 @@
 So a run is resumed exactly by going on at its picture number. Knows no network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.scenes.captions import caption
 from model.scenes.layout import sample
-from model.scenes.lexicon import CORE, FULL, Vocabulary
 from model.scenes.renderer import SIDE, reduced, render
 from model.scenes.sprites import Sprites
+from model.text.bpe import ClipTokenizer
 from model.text.tokenizer import CaptionTokenizer
 from model.training.config import TrainingConfig
+from model.training.vocabulary import VOCABULARIES
 
-VOCABULARIES: dict[str, Vocabulary] = {"core": CORE, "full": FULL}
 LOW_RES_FACTOR = 4
 
 
@@ -35,6 +35,7 @@ class Batch:
         token_mask: (B, L) bool.
         known: (B, 1, H, W), 1 where the pixel is given to the network.
         low_res: (B, 3, H/4, W/4) in [-1, 1], for the upsampler.
+        label: (B,) int64, place of the background among those of the vocabulary.
     """
 
     x0: Tensor
@@ -42,6 +43,7 @@ class Batch:
     token_mask: Tensor
     known: Tensor
     low_res: Tensor | None
+    label: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same pictures on a device."""
@@ -52,6 +54,7 @@ class Batch:
             token_mask=self.token_mask.to(device),
             known=self.known.to(device),
             low_res=low_res,
+            label=self.label.to(device),
         )
 
 
@@ -59,7 +62,10 @@ class SceneDataset(Dataset[Batch]):
     """Pictures of the train split, by number; each item is a batch of one."""
 
     def __init__(
-        self, config: TrainingConfig, sprites: Sprites, tokenizer: CaptionTokenizer
+        self,
+        config: TrainingConfig,
+        sprites: Sprites,
+        tokenizer: CaptionTokenizer | ClipTokenizer,
     ) -> None:
         self._config = config
         self._sprites = sprites
@@ -72,7 +78,7 @@ class SceneDataset(Dataset[Batch]):
         scene = sample(index, "train", self._vocabulary)
         pixels = render(scene, self._sprites)
         words = "" if rng.random() < config.caption_dropout else caption(scene, variant=index)
-        tokens = self._tokenizer.encode(words)
+        ids, mask = self._read(words)
         low_res = None
         if config.stage == "base":
             pixels = reduced(pixels, SIDE // config.resolution)
@@ -81,15 +87,24 @@ class SceneDataset(Dataset[Batch]):
             low_res = _to_tensor(reduced(pixels, LOW_RES_FACTOR))[None]
             low_res = _augmented(low_res, config.low_res_noise, rng)
         known = np.zeros(pixels.shape[:2], np.float32)
-        if config.network.inpainting and rng.random() < config.mask_rate:
+        if config.inpainting and rng.random() < config.mask_rate:
             known = random_mask(pixels.shape[0], rng)
         return Batch(
             x0=_to_tensor(pixels)[None],
-            tokens=torch.tensor([tokens.ids]),
-            token_mask=torch.tensor([tokens.mask]),
+            tokens=torch.tensor([ids]),
+            token_mask=torch.tensor([mask]),
             known=torch.from_numpy(known)[None, None],
             low_res=low_res,
+            label=torch.tensor([self._vocabulary.backgrounds.index(scene.background)]),
         )
+
+    def _read(self, words: str) -> tuple[Sequence[int], Sequence[bool]]:
+        """Ids and which of them are real."""
+        if isinstance(self._tokenizer, CaptionTokenizer):
+            tokens = self._tokenizer.encode(words)
+            return tokens.ids, tokens.mask
+        ids, length = self._tokenizer.encode(words)
+        return ids, [place < length for place in range(len(ids))]
 
 
 class _From(Sampler[int]):
@@ -128,6 +143,7 @@ def _collate(items: list[Batch]) -> Batch:
         token_mask=torch.cat([item.token_mask for item in items]),
         known=torch.cat([item.known for item in items]),
         low_res=torch.cat(low_res) if low_res else None,
+        label=torch.cat([item.label for item in items]),
     )
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from model.networks.text_unet import TextUNet
 from model.training.config import TrainingConfig
 
 
@@ -65,7 +64,7 @@ def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
     return result
 
 
-def build_optimizers(network: TextUNet, config: TrainingConfig) -> list[Optimizer]:
+def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[Optimizer]:
     """Muon for hidden matrices and kernels; AdamW for embeddings, both ends and vectors."""
     ends = (
         "token_embedding",
@@ -73,6 +72,7 @@ def build_optimizers(network: TextUNet, config: TrainingConfig) -> list[Optimize
         "padding_embedding",
         "input_blocks.0.",
         "out.",
+        *(f"{half}.blocks.{end}." for half in ("text", "image") for end in ("input", "output")),
     )
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

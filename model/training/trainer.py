@@ -18,14 +18,9 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from model.conditioning import Conditioning
-from model.diffusion.losses import diffuse, gather, min_snr_weight, training_losses
-from model.diffusion.prediction import Parameterization
-from model.diffusion.schedule import noise_schedule
+from model.checkpoints.architectures import build_network
 from model.networks.averaging import average_in
-from model.networks.text_unet import TextUNet
 from model.training.config import (
     TrainingConfig,
     TrainingError,
@@ -33,6 +28,7 @@ from model.training.config import (
     config_to_record,
 )
 from model.training.data import Batch
+from model.training.objectives import build_objective
 from model.training.optimizer import build_optimizers
 
 FORMAT = "glide-service/training/1"
@@ -71,15 +67,11 @@ class Trainer:
         self.device = device
         self.iteration = 0
         torch.manual_seed(config.seed)
-        self.network = TextUNet(config.network).to(device)
+        self.network = build_network(config.network).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.optimizers = build_optimizers(self.network, config)
-        self.parameterization = Parameterization(
-            prediction=config.prediction,
-            variance="fixed_small",
-            schedule=noise_schedule(config.schedule, config.timesteps),
-        )
+        self.objective = build_objective(config, self.network)
         self._rates = [
             [group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers
         ]
@@ -104,7 +96,7 @@ class Trainer:
         """
         self.network.train()
         torch.manual_seed((self.config.seed << 32) + self.iteration)
-        loss = self.loss(batch.to(self.device))
+        loss = self.objective.loss(batch.to(self.device))
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss of iteration {self.iteration} is {loss.item()}")
         for optimizer in self.optimizers:
@@ -117,38 +109,6 @@ class Trainer:
         self.iteration += 1
         self._average()
         return loss.item(), norm.item()
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The weighted error of one noising of a batch: a scalar."""
-        schedule, config = self.parameterization.schedule, self.config
-        x_0 = batch.x0.to(memory_format=torch.channels_last)
-        t = self._timesteps(x_0.shape[0])
-        noise = torch.randn_like(x_0)
-        alpha_bar = gather(schedule.alpha_bar, t)
-        x_t = diffuse(x_0, noise, alpha_bar)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            pooled, keys_values = self.network.encode_text(batch.tokens, batch.token_mask)
-            conditioning = Conditioning(
-                pooled=pooled,
-                keys_values=keys_values,
-                low_res=batch.low_res,
-                image=x_0 if config.network.inpainting else None,
-                mask=batch.known if config.network.inpainting else None,
-            )
-            output = self.network(x_t, t, conditioning)
-        weight = min_snr_weight(config.prediction, alpha_bar, config.snr_gamma)
-        snr = alpha_bar / (1 - alpha_bar)
-        weight = weight * (config.snr_floor / snr).clamp(min=1)
-        losses = training_losses(output.float(), x_0, noise, t, self.parameterization, weight)
-        return losses.total.mean()
-
-    def _timesteps(self, batch: int) -> Tensor:
-        """(B,) uniform timesteps, but a share of them in the noisiest tenth, denser to its end."""
-        timesteps = self.parameterization.schedule.timesteps
-        t = torch.randint(0, timesteps, (batch,), device=self.device)
-        from_the_end = torch.rand(batch, device=self.device).square() * timesteps / 10
-        noisiest = torch.rand(batch, device=self.device) < self.config.high_noise_share
-        return torch.where(noisiest, timesteps - 1 - from_the_end.long(), t)
 
     def _set_rate(self, factor: float) -> None:
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
