@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     sheet = compose(load_sheet(), draw(options.pipeline, options.size))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(255).save(options.output, optimize=True)
+    sheet.save(options.output, optimize=True)
 
 
 if __name__ == "__main__":
