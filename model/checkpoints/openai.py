@@ -98,6 +98,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             weights = torch.load(path, "cpu", weights_only=True, mmap=mapped)
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to trust the file
+            reason = "it is no file of PyTorch weights, or a damaged one"
         raise CheckpointError(f"{path} can't be read: {reason}") from error
     if not (isinstance(weights, dict) and weights and _all_tensors(weights)):
         raise CheckpointError(f"{path} holds no state dict: names with tensors")
