@@ -225,12 +225,13 @@ def test_a_caption_is_not_logged_above_debug(shared_api: LiveApi) -> None:
     try:
         job_id = shared_api.submit(prompt="a secret giraffe")
         shared_api.http.post("/v1/jobs", json={"prompt": "a secret giraffe", "n": "x"})
+        shared_api.http.get("/healthz")  # a request is logged after its answer, before the next
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert job_id in [line.get("job_id") for line in lines]
-    assert [line["status"] for line in lines if line["event"] == "request"] == [202, 422]
+    assert [line["status"] for line in lines if line["event"] == "request"][:2] == [202, 422]
     assert "giraffe" not in stream.getvalue()
 
 
