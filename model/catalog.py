@@ -27,6 +27,7 @@ from model.tasks import Check, task_checks
 
 StageName = Literal["base", "upsample"]
 BUILTIN_FOLDER = Path(__file__).parent / "weights"
+WORK_RESOLUTION = 64  # px
 DRAWN_FOR_EACH = 4
 """So many images may be drawn for each of the `max_images` that are kept."""
 RESPACING = re.compile(r"(ddim[1-9]\d{0,5}|fast27|[1-9]\d{0,5}(,[1-9]\d{0,5})*)", re.ASCII)
@@ -65,6 +66,11 @@ class StageSpec:
     weights: tuple[str, ...] = ()
     architecture: str | None = None
     round_low_res: bool = False
+
+    @property
+    def row_work(self) -> int:
+        """What one row of this stage's network costs, in rows of 64 px: its pixels decide."""
+        return max(1, round((self.resolution / WORK_RESOLUTION) ** 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +231,35 @@ def total_steps(spec: PipelineSpec, params: SamplingParams) -> int:
     Raises:
         ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
     """
+    return params.drawn * sum(steps for _, steps in _steps_by_stage(spec, params))
+
+
+def total_work(spec: PipelineSpec, params: SamplingParams) -> int:
+    """Rows of all network calls of a whole request, each in rows of 64 px; see `row_work`.
+
+    An image under classifier-free guidance takes two rows of the base stage's network in each step;
+    the part of the run outside the guidance interval is not told apart.
+
+    Raises:
+        ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
+    """
+    guided = params.guidance_scale not in (0, 1)
+    each = sum(
+        steps * stage.row_work * (2 if guided and stage.name == "base" else 1)
+        for stage, steps in _steps_by_stage(spec, params)
+    )
+    return params.drawn * each
+
+
+def _steps_by_stage(spec: PipelineSpec, params: SamplingParams) -> list[tuple[StageSpec, int]]:
     asked = {"base": params.steps, "upsample": params.upsample.steps}
-    stages = stages_passed(spec, params)
-    each = {stage.name: step_count(asked[stage.name] or stage.steps) for stage in stages}
-    if params.task is Task.VARIATION:
-        each["base"] = steps_at_strength(each["base"], params.strength)
-    return params.drawn * sum(each.values())
+    each = []
+    for stage in stages_passed(spec, params):
+        steps = step_count(asked[stage.name] or stage.steps)
+        if stage.name == "base" and params.task is Task.VARIATION:
+            steps = steps_at_strength(steps, params.strength)
+        each.append((stage, steps))
+    return each
 
 
 def with_defaults(spec: PipelineSpec, given: Mapping[str, Any]) -> SamplingParams:

@@ -3,23 +3,28 @@
 ServiceError
 ├── InvalidRequest     a request that can't be accepted, with a pointer for each bad field
 ├── Unauthenticated    no key, or a wrong one
+├── Forbidden          a key that may not do this
 ├── NotFound           no such job, image or model
-├── Conflict           the request contradicts an earlier one
+├── Conflict           the request contradicts the state of things
+├── KeyReused          an idempotency key that stands for another request
+├── Unmeetable         a deadline that can't be met
 ├── RateLimited        this client must wait
+│   └── QuotaExceeded      it has used up its quota
 ├── QueueFull          the queue is at its bound
 ├── NoWorker           no live worker can serve this
 ├── Unavailable        Redis or the store can't be reached just now
 └── JobError           a job that was accepted and failed
     ├── PromptRejected     the prompt is refused by policy
+    ├── ImageRejected      the finished image is refused by policy
     ├── InputLost          a picture to start from is gone or damaged
     ├── OutOfMemory        retryable on a worker with room
     ├── WorkerLost         retryable: its worker died or was cut off
     └── Timeout            the job's own deadline passed
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +36,26 @@ class FieldError:
 
 
 class ServiceError(Exception):
-    """What the world can break inside `service`; its text is fit to show to the client."""
+    """What the world can break inside `service`; its text is fit to show to the client.
+
+    `retry_after_s` is when to try again; `members` are facts for programs, shown beside the text.
+    """
 
     code: ClassVar[str] = "service_error"
     title: ClassVar[str] = "The service failed"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after_s: int | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.members = dict(members or {})
 
 
 class InvalidRequest(ServiceError):
@@ -68,6 +83,13 @@ class Unauthenticated(ServiceError):
     title = "Authentication is required"
 
 
+class Forbidden(ServiceError):
+    """A known client that may not do this."""
+
+    code = "forbidden"
+    title = "This is not allowed"
+
+
 class NotFound(ServiceError):
     """No such job, image or model."""
 
@@ -76,10 +98,25 @@ class NotFound(ServiceError):
 
 
 class Conflict(ServiceError):
-    """The request contradicts an earlier one."""
+    """The request contradicts the state of what it is about."""
 
     code = "conflict"
-    title = "The request conflicts with an earlier one"
+    title = "The request conflicts with the state of things"
+
+
+class KeyReused(ServiceError):
+    """An idempotency key that stands for another request."""
+
+    code = "idempotency_key_reused"
+    title = "The idempotency key stands for another request"
+
+
+class Unmeetable(ServiceError):
+    """A deadline that can't be met; `members` has the predicted finish."""
+
+    code = "deadline_unmeetable"
+    title = "The deadline can't be met"
+    retryable = True
 
 
 class RateLimited(ServiceError):
@@ -88,6 +125,13 @@ class RateLimited(ServiceError):
     code = "rate_limited"
     title = "Too many requests"
     retryable = True
+
+
+class QuotaExceeded(RateLimited):
+    """This client has used up its quota."""
+
+    code = "quota_exceeded"
+    title = "The quota is used up"
 
 
 class QueueFull(ServiceError):
@@ -126,6 +170,13 @@ class PromptRejected(JobError):
 
     code = "prompt_rejected"
     title = "The prompt was rejected"
+
+
+class ImageRejected(JobError):
+    """A finished image is refused by policy."""
+
+    code = "image_rejected"
+    title = "The image was rejected"
 
 
 class InputLost(JobError):

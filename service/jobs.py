@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Literal
 
 from model.params import SamplingParams
 
@@ -30,6 +31,50 @@ class JobStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing can change any more."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+class Priority(StrEnum):
+    """How urgent a job is among its tenant's own."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class Provenance(StrEnum):
+    """What finished images say of their making: all, all but the captions, or nothing."""
+
+    FULL = "full"
+    MINIMAL = "minimal"
+    NONE = "none"
+
+
+Api = Literal["native", "openai", "replicate", "huggingface"]
+"""The front door that a job came through."""
+
+WEBHOOK_EVENTS = (
+    "job.started",
+    "job.progress",
+    "job.image",
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookTarget:
+    """Where to tell of a job.
+
+    Attributes:
+        url: gets a POST for each event.
+        events: those of `WEBHOOK_EVENTS` that it wants.
+        dialect: whose words the body speaks: `native` or `replicate`.
+    """
+
+    url: str
+    events: tuple[str, ...]
+    dialect: Literal["native", "replicate"] = "native"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +128,15 @@ class Job:
         attempt: number of leases so far.
         step: network steps done over all images and stages; never goes back.
         total_steps: network steps of the whole job.
+        work: what it costs: rows of its network calls, in rows of 64 px; what tenants are charged.
+        priority: its urgency among its tenant's jobs.
+        timeout_s: it is canceled unless it ends so long after its creation.
+        deadline_at_ms: Unix time of that.
+        webhook: whom to tell.
+        provenance: what its images say of their making.
+        api: the front door that it came through.
+        base_url: the server's own address, as its client knows it; links are made from it.
+        echo: an adapter's own form of the request, to be given back as it came.
         images: finished images, by index.
         failure: set when the status is `failed`.
         cancel_reason: set when the status is `canceled`.
@@ -104,6 +158,15 @@ class Job:
     attempt: int = 0
     step: int = 0
     total_steps: int = 0
+    work: int = 1
+    priority: Priority = Priority.NORMAL
+    timeout_s: float | None = None
+    deadline_at_ms: int | None = None
+    webhook: WebhookTarget | None = None
+    provenance: Provenance = Provenance.FULL
+    api: Api = "native"
+    base_url: str = ""
+    echo: Mapping[str, Any] | None = None
     images: tuple[ImageRecord, ...] = ()
     failure: JobFailure | None = None
     cancel_reason: str | None = None

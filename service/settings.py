@@ -34,6 +34,9 @@ class QueueSettings(_Group):
     max_queued: int = Field(10_000, gt=0, description="jobs waiting before submissions are refused")
     max_queued_per_tenant: int = Field(1_000, gt=0, description="the same for one tenant")
     max_attempts: int = Field(3, gt=0, description="leases of a job before it fails for good")
+    priority_s: float = Field(
+        300.0, ge=0, description="a high priority counts as so much earlier, a low one as later"
+    )
 
 
 class StoreSettings(_Group):
@@ -49,8 +52,20 @@ class ApiSettings(_Group):
     port: int = Field(8000, ge=0, le=65_535, description="port to bind; 0 picks a free one")
     max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body, pictures apart")
     max_picture_bytes: int = Field(16 << 20, gt=0, description="largest picture of a client")
-    max_wait_s: float = Field(60.0, gt=0, description="longest long poll")
+    max_wait_s: float = Field(55.0, gt=0, description="longest long poll")
+    body_timeout_s: float = Field(30.0, gt=0, description="longest pause within a request body")
     keepalive_s: float = Field(15.0, gt=0, description="time between comments on a quiet stream")
+    max_connections: int = Field(10_000, gt=0, description="connections at a time; more get 503")
+    open: bool = Field(
+        False, description="serve everybody, and not only loopback, until there is an API key"
+    )
+    cors_origins: tuple[str, ...] = Field((), description="origins whose pages may ask; [*]: all")
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"), description="addresses whose X-Forwarded headers count; [*]: all"
+    )
+    signing_key: str | None = Field(
+        None, repr=False, description="of links to images; none: one that Redis keeps for all"
+    )
 
 
 class WorkerSettings(_Group):
@@ -77,6 +92,33 @@ class ModelsSettings(_Group):
     folders: tuple[Path, ...] = Field((), description="pipeline folders, or folders of them")
     mirror: str | None = Field(None, description="URL to pull files from; none: their publishers")
     clip: Path | None = Field(None, description="folder of a CLIP that ranks images for best_of")
+    aliases: dict[str, str] = Field({}, description="other names of pipelines, by name")
+
+
+class OpenAISettings(_Group):
+    """The OpenAI-compatible routes."""
+
+    resize: bool = Field(False, description="scale to sizes that a pipeline does not make")
+
+
+class WebhookSettings(_Group):
+    """Deliveries to clients' servers."""
+
+    allow_private: bool = Field(
+        False, description="deliver to private addresses and over plain http"
+    )
+    timeout_s: float = Field(20.0, gt=0, description="longest wait for a receiver's answer")
+    concurrency: int = Field(16, gt=0, description="deliveries at a time in one process")
+
+
+class PolicySettings(_Group):
+    """What may be drawn."""
+
+    deny: Path | None = Field(None, description="file of phrases, one a line, that are refused")
+    allow: Path | None = Field(None, description="file of phrases, of which a caption needs one")
+    image_check: str | None = Field(
+        None, description="`module:function` that the worker shows every finished image"
+    )
 
 
 class LogSettings(_Group):
@@ -94,12 +136,20 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(Path("data"), description="folder of the embedded Redis and its lock")
+    public_url: str | None = Field(
+        None, description="address that clients know the API by; none: that of the request"
+    )
+    url: str = Field("http://127.0.0.1:8000", description="server that the command line talks to")
+    api_key: str | None = Field(None, repr=False, description="key that the command line sends")
     redis: RedisSettings = RedisSettings()
     queue: QueueSettings = QueueSettings()
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     models: ModelsSettings = ModelsSettings()
+    openai: OpenAISettings = OpenAISettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    policy: PolicySettings = PolicySettings()
     log: LogSettings = LogSettings()
 
 

@@ -6,15 +6,23 @@ Every front door of the API accepts jobs through here. Knows neither HTTP nor Re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from model.catalog import PipelineSpec, StageSpec, Violation, total_steps, with_defaults
+from model.catalog import (
+    PipelineSpec,
+    StageSpec,
+    Violation,
+    total_steps,
+    total_work,
+    with_defaults,
+)
 from model.diffusion.spacing import space_timesteps
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams, Task, UpsampleParams
 from model.text.tokenizer import CaptionTokenizer
 from service.api.pictures import NO_INPUTS, Inputs, picture_violations
-from service.api.schemas import JobCreate, OutputFormat
+from service.api.schemas import FINAL_EVENTS, JobCreate, WebhookCreate
 from service.errors import FieldError, InvalidRequest
-from service.jobs import Job, JobStatus
+from service.jobs import Job, JobStatus, Priority, Provenance, WebhookTarget
+from service.views.job import OutputFormat
 
 _DEFAULT_FORMAT: OutputFormat = "png"
 _MAX_UNKNOWN_WORDS = 50  # a record stays small, whatever a caption holds
@@ -76,10 +84,21 @@ def accept(
         tenant=tenant,
         output_format=_given(body.output_format, _DEFAULT_FORMAT),
         total_steps=total_steps(spec, params),
+        work=total_work(spec, params),
+        priority=_given(body.priority, Priority.NORMAL),
+        timeout_s=body.timeout_seconds,
+        webhook=_webhook(body.webhook),
+        provenance=_given(body.provenance, Provenance.FULL),
         warnings=warnings,
         unknown_words=unknown_words,
         metadata=body.metadata,
     )
+
+
+def _webhook(asked: WebhookCreate | None) -> WebhookTarget | None:
+    if asked is None:
+        return None
+    return WebhookTarget(url=asked.url, events=tuple(asked.events or FINAL_EVENTS))
 
 
 def _pipeline(name: str, catalog: Mapping[str, PipelineSpec]) -> PipelineSpec:

@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
-from service.api.dependencies import Services
+from service.api.dialects import native
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
 from service.api.routes import events, health, images, jobs, models, uploads
 from service.api.schemas import JobCreate
+from service.api.services import Services, Signing
 from service.errors import Unavailable
 from service.queue.redis import RedisJobQueue
 from service.settings import ApiSettings, Settings
@@ -56,7 +57,8 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.services = Services(settings, queue, store, catalog, tokenizers)
+    signing = Signing(settings, queue)
+    app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
     problems.install(app)
     for part in (jobs, events, images, uploads, models, health):
         app.include_router(part.router)
@@ -120,7 +122,7 @@ def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
     document: dict[str, Any] = generate()
     template = "#/components/schemas/{model}"
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (problems.Problem, JobCreate):
+    for kind in (native.Problem, JobCreate):
         schema = kind.model_json_schema(ref_template=template)
         schemas.update(schema.pop("$defs"))
         schemas[kind.__name__] = schema

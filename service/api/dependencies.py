@@ -1,60 +1,38 @@
-"""What routes are given: the services of this process, and who asks."""
+"""What routes are given: who asks, the job that a path names, and how bodies declare themselves."""
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.message import Message
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from model.catalog import PipelineSpec
-from model.text.tokenizer import CaptionTokenizer
+from service.api.auth import PrincipalDep
+from service.api.services import ServicesDep, services_of
 from service.errors import NotFound
 from service.jobs import Job, is_job_id
-from service.queue.redis import RedisJobQueue
-from service.settings import Settings
-from service.store.protocol import ImageStore
-
-PICTURES_AT_ONCE = 2
-"""So many submissions unpack pictures at the same time: one may take some hundred MB."""
+from service.views.links import Links
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that a route may use, built once for a process.
-
-    Attributes:
-        settings: of the process.
-        queue: where jobs go.
-        store: where pictures are, finished ones and those to start from.
-        catalog: the pipelines, by name; at least one.
-        tokenizers: the tokenizers of those that read captions, by name.
-        unpacking: held while pictures of a request are unpacked.
-    """
-
-    settings: Settings
-    queue: RedisJobQueue
-    store: ImageStore
-    catalog: Mapping[str, PipelineSpec]
-    tokenizers: Mapping[str, CaptionTokenizer]
-    unpacking: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
-    )
+def _tenant(principal: PrincipalDep) -> str:
+    return principal.tenant
 
 
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
-def _tenant() -> str:
-    return "default"
-
-
-ServicesDep = Annotated[Services, Depends(_services)]
 TenantDep = Annotated[str, Depends(_tenant)]
+
+
+async def links_of(request: Request) -> Links:
+    """Makes the addresses that the client of this request is given."""
+    services = services_of(request)
+    return Links(base_url_of(request), await services.signing.signer())
+
+
+LinksDep = Annotated[Links, Depends(links_of)]
+
+
+def base_url_of(request: Request) -> str:
+    """The address that the client of this request knows the server by."""
+    public = services_of(request).settings.public_url
+    return (public or str(request.base_url)).rstrip("/")
 
 
 async def _job(job_id: str, services: ServicesDep, tenant: TenantDep) -> Job:

@@ -24,7 +24,11 @@ _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class RequestContext:
-    """Gives every request an id, echoes it, logs one line, and answers for bugs."""
+    """Gives every request an id, echoes it, logs one line, and answers for bugs.
+
+    Whatever a route or a dependency puts into `request.state.headers` goes with the response, be it
+    an answer or a refusal.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +46,10 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in scope["state"].get("headers", {}).items():
+                    headers.setdefault(name, value)
             await send(message)
 
         started_s = time.perf_counter()

@@ -1,48 +1,55 @@
-"""The only file that turns errors into HTTP: every one becomes an RFC 9457 problem.
+"""The only file that turns errors into HTTP: a status, headers, and a body in the path's dialect.
 
-`application/problem+json` with `type, title, status, detail, code, errors, request_id`. Knows no
-route; a traceback goes to the log, never to the client.
+Knows no route; a traceback goes to the log, never to the client.
 """
 
-import json
+import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from service.api.dialects import native
+from service.api.refusals import Refusal
 from service.errors import (
     Conflict,
     FieldError,
+    Forbidden,
     InvalidRequest,
+    KeyReused,
     NotFound,
     NoWorker,
+    PromptRejected,
     QueueFull,
     RateLimited,
     ServiceError,
     Unauthenticated,
     Unavailable,
+    Unmeetable,
 )
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _STATUSES: Mapping[type[ServiceError], int] = {
     InvalidRequest: 422,
     Unauthenticated: 401,
     NotFound: 404,
+    Forbidden: 403,
     Conflict: 409,
+    KeyReused: 422,
+    PromptRejected: 422,
     RateLimited: 429,
+    Unmeetable: 503,
     QueueFull: 503,
     NoWorker: 503,
     Unavailable: 503,
@@ -57,49 +64,18 @@ _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
 }
 
 
-class ProblemField(BaseModel):
-    """One bad field of a request."""
-
-    pointer: str = Field(description="JSON pointer into the body; `/query/…` for a parameter")
-    detail: str
+Render = Callable[[Refusal, Scope], Response]
+_DIALECTS: tuple[tuple[str, Render], ...] = ()
+"""Who speaks below which path; the native dialect speaks everywhere else."""
 
 
-class Problem(BaseModel):
-    """What every error looks like (RFC 9457)."""
-
-    type: str = Field(description="URN that names the kind of error")
-    title: str = Field(description="what kind of error this is, in words")
-    status: int
-    detail: str = Field(description="what is wrong this time")
-    code: str = Field(description="the kind of error, for programs")
-    errors: list[ProblemField] = Field(description="the bad fields, where there are some")
-    request_id: str = Field(description="the response's x-request-id")
-
-
-def problem_response(
-    scope: Scope,
-    status: int,
-    *,
-    code: str,
-    title: str,
-    detail: str,
-    errors: Sequence[FieldError] = (),
-    headers: Mapping[str, str] | None = None,
-    extension: Mapping[str, Any] | None = None,
-) -> Response:
-    """A problem as a response; `extension` are members beside the standard ones."""
-    body = {
-        "type": f"urn:problem-type:glide:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "errors": [{"pointer": error.pointer, "detail": error.detail} for error in errors],
-        "request_id": scope.get("state", {}).get("request_id", ""),
-        **(extension or {}),
-    }
-    # ASCII, so that a broken character of the request, repeated here, can't break the answer.
-    return Response(json.dumps(body), status, dict(headers or {}), media_type=MEDIA_TYPE)
+def respond(refusal: Refusal, scope: Scope) -> Response:
+    """The refusal in the dialect of the path that was asked for."""
+    if scope.get("state", {}).get("accepted"):
+        refusal = dataclasses.replace(refusal, accepted=True)
+    path = str(scope["path"])
+    speaks = (render for prefix, render in _DIALECTS if path.startswith(prefix))
+    return next(speaks, native.render)(refusal, scope)
 
 
 def install(app: FastAPI) -> None:
@@ -112,46 +88,42 @@ def install(app: FastAPI) -> None:
 def internal_error(scope: Scope) -> Response:
     """The answer to a bug: a problem that shows nothing of it."""
     detail = "An error of the service's own; its log has more under the request_id."
-    return problem_response(
-        scope, 500, code="internal_error", title="The service failed", detail=detail
-    )
+    refusal = Refusal(status=500, code="internal_error", title="The service failed", detail=detail)
+    return respond(refusal, scope)
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for its error statuses; 500 and 503 are always possible."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    content = {MEDIA_TYPE: {"schema": schema}}
+    content = {native.MEDIA_TYPE: {"schema": schema}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*statuses, 500, 503})
     }
 
 
-def from_service_error(
-    scope: Scope, error: ServiceError, extension: Mapping[str, Any] | None = None
-) -> Response:
-    """The problem for `error`."""
+def refusal_of(error: ServiceError) -> Refusal:
+    """What the client of a failed request is told."""
     status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 500)
     headers = {}
     if status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_s or _RETRY_AFTER_S)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return problem_response(
-        scope,
-        status,
+    return Refusal(
+        status=status,
         code=error.code,
         title=error.title,
         detail=error.detail,
         errors=error.errors if isinstance(error, InvalidRequest) else (),
+        members=error.members,
         headers=headers,
-        extension=extension,
     )
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return from_service_error(request.scope, error)
+    return respond(refusal_of(error), request.scope)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
@@ -161,12 +133,13 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         code, title = _FRAMEWORK_CODES[400]
         position = malformed["loc"][-1]
         detail = f"The body is not JSON: {malformed['ctx']['error']}, at character {position}."
-        return problem_response(request.scope, 400, code=code, title=title, detail=detail)
-    refusal = InvalidRequest.of(
+        refusal = Refusal(status=400, code=code, title=title, detail=detail)
+        return respond(refusal, request.scope)
+    invalid = InvalidRequest.of(
         FieldError(_pointer(each["loc"]), _MESSAGES.get(each["type"], each["msg"]))
         for each in error.errors()
     )
-    return from_service_error(request.scope, refusal)
+    return respond(refusal_of(invalid), request.scope)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -181,9 +154,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
         detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}."
     code, title = _FRAMEWORK_CODES.get(status, ("http_error", HTTPStatus(status).phrase))
-    return problem_response(
-        request.scope, status, code=code, title=title, detail=detail, headers=headers
-    )
+    refusal = Refusal(status=status, code=code, title=title, detail=detail, headers=headers)
+    return respond(refusal, request.scope)
 
 
 def _pointer(location: Iterable[int | str]) -> str:

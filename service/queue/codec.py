@@ -15,7 +15,15 @@ from urllib.parse import unquote
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
 from service.events import Event, event_from_record, event_to_record
-from service.jobs import ImageRecord, Job, JobFailure, JobStatus
+from service.jobs import (
+    ImageRecord,
+    Job,
+    JobFailure,
+    JobStatus,
+    Priority,
+    Provenance,
+    WebhookTarget,
+)
 from service.queue.keys import quoted
 
 T = TypeVar("T")
@@ -29,6 +37,13 @@ def job_to_fields(job: Job) -> dict[str, str]:
         "warnings": job.warnings,
         "unknown_words": job.unknown_words,
         "metadata": None if job.metadata is None else dict(job.metadata),
+        "priority": job.priority,
+        "timeout_s": job.timeout_s,
+        "webhook": job.webhook and asdict(job.webhook),
+        "provenance": job.provenance,
+        "api": job.api,
+        "base_url": job.base_url,
+        "echo": None if job.echo is None else dict(job.echo),
     }
     return {
         "spec": json.dumps(spec),
@@ -37,6 +52,8 @@ def job_to_fields(job: Job) -> dict[str, str]:
         "slots": str(job.params.drawn),
         "step": "0",
         "total_steps": str(job.total_steps),
+        "work": str(job.work),
+        **({"webhook_events": " ".join(job.webhook.events)} if job.webhook else {}),
         "attempt": "0",
         "strikes": "0",
     }
@@ -60,6 +77,15 @@ def job_from_hash(job_id: str, record: Mapping[str, str]) -> Job:
         attempt=int(record["attempt"]),
         step=int(record["step"]),
         total_steps=int(record["total_steps"]),
+        work=int(record.get("work", 1)),
+        priority=Priority(spec.get("priority", Priority.NORMAL)),
+        timeout_s=spec.get("timeout_s"),
+        deadline_at_ms=_optional_int(record.get("deadline_at_ms")),
+        webhook=_webhook(spec.get("webhook")),
+        provenance=Provenance(spec.get("provenance", Provenance.FULL)),
+        api=spec.get("api", "native"),
+        base_url=spec.get("base_url", ""),
+        echo=spec.get("echo"),
         images=_images(record),
         failure=None if failure is None else _known(JobFailure, json.loads(failure)),
         cancel_reason=record.get("cancel_reason") if status is JobStatus.CANCELED else None,
@@ -109,6 +135,12 @@ def _params(record: Mapping[str, Any]) -> SamplingParams:
     members["task"] = Task(members.get("task", Task.GENERATE))
     members["guidance_interval"] = tuple(members["guidance_interval"])
     return _known(SamplingParams, members)
+
+
+def _webhook(record: Mapping[str, Any] | None) -> WebhookTarget | None:
+    if record is None:
+        return None
+    return _known(WebhookTarget, {**record, "events": tuple(record["events"])})
 
 
 def _images(record: Mapping[str, str]) -> tuple[ImageRecord, ...]:

@@ -39,6 +39,7 @@ class Key:
 KEYS = (
     Key("epoch", "string", True, "first half of the last fencing token"),
     Key("sequence", "string", True, "number of the last submitted job; orders a tenant's jobs"),
+    Key("signing-key", "string", True, "secret of the signed links to images"),
     Key("alive", "string", True, "Redis time, ms, of the last sign that Redis can be reached"),
     Key("grace", "string", True, "Redis time, ms, until which no lease is taken away"),
     Key("leases", "zset", True, "running job → Redis time, ms, at which its lease is out"),

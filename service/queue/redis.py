@@ -7,12 +7,21 @@ again although no worker lives. Every method raises `Unavailable` while Redis ca
 
 import json
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
-from service.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited, ServiceError
+from service.errors import (
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    QueueFull,
+    RateLimited,
+    ServiceError,
+)
 from service.events import Event
 from service.jobs import Job, JobStatus, is_job_id
 from service.queue.codec import (
@@ -39,6 +48,14 @@ Jobs = list[Job]
 Presences = list[WorkerPresence]
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted job; `replayed` when an earlier request with the same key had made it."""
+
+    job: Job
+    replayed: bool
+
+
 class RedisJobQueue:
     """Submits, reads, follows and cancels jobs."""
 
@@ -63,7 +80,14 @@ class RedisJobQueue:
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
     ) -> Job:
-        """Stores and queues a job; returns it as accepted.
+        """Stores and queues a job as `enqueue` does; returns it as accepted."""
+        accepted = await self.enqueue(job, idempotency_key=idempotency_key, body_hash=body_hash)
+        return accepted.job
+
+    async def enqueue(
+        self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
+    ) -> Accepted:
+        """Stores and queues a job, or finds the one that its idempotency key stands for.
 
         Args:
             job: with a fresh id; its status, times and attempts are the queue's to set.
@@ -72,7 +96,7 @@ class RedisJobQueue:
                 the same key; by default of the job's parameters, format and metadata.
 
         Raises:
-            Conflict: the key stands for another request.
+            KeyReused: the key stands for another request.
             QueueFull: too many jobs wait.
             RateLimited: too many jobs of this tenant wait.
         """
@@ -95,7 +119,7 @@ class RedisJobQueue:
             **arguments,
         )
         _raise_refusal(answer[0])
-        return job_from_hash(answer[1], paired(answer[2]))
+        return Accepted(job_from_hash(answer[1], paired(answer[2])), replayed=bool(answer[3]))
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None when there is none, or none any more."""
@@ -199,6 +223,13 @@ class RedisJobQueue:
         """Does what is due by the clock: expired leases, ended delays, expired jobs' index."""
         await self._run("maintain", **times(self._settings))
 
+    async def signing_key(self) -> bytes:
+        """The key of signed links, the same for every process; made by whoever asks first."""
+        name = f"{self._prefix}signing-key"
+        with redis_errors():
+            await self._client.set(name, secrets.token_hex(32), nx=True)
+            return str(await self._client.get(name)).encode()
+
     async def ping(self) -> None:
         """Returns when Redis answers.
 
@@ -271,7 +302,7 @@ class RedisJobQueue:
 def _raise_refusal(answer: str) -> None:
     match answer:
         case "conflict":
-            raise Conflict("The idempotency key was used for another request")
+            raise KeyReused("The idempotency key was used for another request.")
         case "full":
             raise QueueFull("Too many jobs are waiting", retry_after_s=RETRY_AFTER_S)
         case "tenant_full":

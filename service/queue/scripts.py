@@ -1,4 +1,4 @@
-"""Loads the transitions of `lua/`: the prelude goes between a file's first line and the rest.
+"""Loads the transitions of `lua/`: what they share goes between a file's first line and the rest.
 
 Knows neither a client nor what the transitions do.
 """
@@ -25,12 +25,15 @@ TRANSITIONS = (
     "position",
 )
 
+SHARED = ("words", "events", "waiting", "outbox", "lifecycle", "maintenance")
+"""Files of `lua/shared/`, each of which may use those before it."""
+
 
 @cache
 def sources() -> Mapping[str, str]:
     """The full Lua text of every transition, by name."""
     folder = files("service.queue") / "lua"
-    prelude = (folder / "prelude.lua").read_text()
+    prelude = "\n".join((folder / "shared" / f"{name}.lua").read_text() for name in SHARED)
     return {
         name: (folder / f"{name}.lua").read_text().replace("\n", f"\n{prelude}", 1)
         for name in TRANSITIONS

@@ -5,8 +5,8 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.api.dependencies import Services, ServicesDep
-from service.api.problems import declared, from_service_error
+from service.api.problems import declared, refusal_of, respond
+from service.api.services import Services, ServicesDep
 from service.errors import ServiceError, Unavailable
 
 router = APIRouter(tags=["health"])
@@ -45,9 +45,9 @@ async def readyz(request: Request, services: ServicesDep) -> Response | ReadyVie
     missing = [check.detail for check in checks.values() if not check.ok]
     if not missing:
         return ReadyView(checks=checks)
-    error = Unavailable("; ".join(missing) + ".", retry_after_s=2)
     shown = {name: check.model_dump() for name, check in checks.items()}
-    return from_service_error(request.scope, error, extension={"checks": shown})
+    error = Unavailable("; ".join(missing) + ".", retry_after_s=2, members={"checks": shown})
+    return respond(refusal_of(error), request.scope)
 
 
 async def _checks(services: Services) -> dict[str, CheckView]:

@@ -1,28 +1,33 @@
-"""Finished images, as bytes."""
+"""Finished images, as bytes: for their owner's key, or for whoever has a signed link."""
 
 import asyncio
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
-from service.api.dependencies import JobDep, ServicesDep
+from service.api.dependencies import JobDep
 from service.api.entity_tags import is_held
 from service.api.problems import declared
-from service.errors import NotFound
+from service.api.services import Services, ServicesDep
+from service.errors import Forbidden, NotFound
+from service.jobs import ImageRecord, Job, is_job_id
+from service.views.links import EXTENSIONS, file_path
 
-router = APIRouter(prefix="/v1/jobs", tags=["images"])
+router = APIRouter(tags=["images"])
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _FOUND = {
     "description": "the image",
     "content": {"image/png": _BYTES, "image/jpeg": _BYTES, "image/webp": _BYTES},
 }
+_UNCHANGED = {"description": "not changed"}
 
 
 @router.get(
-    "/{job_id}/images/{index}",
+    "/v1/jobs/{job_id}/images/{index}",
     response_class=Response,
-    responses={200: _FOUND, 304: {"description": "not changed"}, **declared(404, 422)},
+    responses={200: _FOUND, 304: _UNCHANGED, **declared(404, 422)},
 )
 async def get_image(
     request: Request,
@@ -34,13 +39,51 @@ async def get_image(
     record = next((image for image in job.images if image.index == index), None)
     if record is None:
         raise NotFound(f"Job {job.id} has no image {index}: {_why(index, job.params.n)}.")
+    return await image_response(request, job, record, services)
+
+
+@router.get(
+    "/v1/files/{job_id}/{name}",
+    response_class=Response,
+    responses={200: _FOUND, 304: _UNCHANGED, **declared(403, 404, 422)},
+)
+async def get_file(
+    request: Request,
+    services: ServicesDep,
+    job_id: str,
+    name: str,
+    expires: Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")],
+    signature: Annotated[str, Query(max_length=128)],
+) -> Response:
+    """An image by the signed link of a job's `images`; asks for no key."""
+    signer = await services.signing.signer()
+    path = f"/v1/files/{job_id}/{name}"
+    if not signer.verify(path, expires, signature, now_s=time.time()):
+        raise Forbidden("The link's signature is wrong, or its time is over: fetch the job anew.")
+    job = await services.queue.get(job_id) if is_job_id(job_id) else None
+    images = job.images if job else ()
+    record = next((image for image in images if file_path(job_id, image) == path), None)
+    if job is None or record is None:
+        raise NotFound("There is no such image any more.")
+    return await image_response(request, job, record, services)
+
+
+async def image_response(
+    request: Request, job: Job, record: ImageRecord, services: Services
+) -> Response:
+    """The bytes of an image, or 304 where the client has them.
+
+    Raises:
+        NotFound: the store has lost them.
+        Unavailable: the store can't be reached.
+    """
     tag = f'"{record.sha256}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable"}
     if is_held(request, tag):
         return Response(status_code=304, headers=headers)
     data = await asyncio.to_thread(services.store.get, record.key)
-    extension = record.content_type.removeprefix("image/")
-    headers["Content-Disposition"] = f'inline; filename="{job.id}-{index}.{extension}"'
+    name = f"{job.id}-{record.index}.{EXTENSIONS[record.content_type]}"
+    headers["Content-Disposition"] = f'inline; filename="{name}"'
     headers["X-Content-Type-Options"] = "nosniff"
     return Response(data, headers=headers, media_type=record.content_type)
 

@@ -11,8 +11,8 @@ from model.catalog import PipelineSpec, StageSpec
 from model.checkpoints.survey import Survey, survey
 from model.params import MAX_PROMPT_CHARACTERS, SamplerName, Task, Thresholding
 from service.api.acceptance import default_model
-from service.api.dependencies import ServicesDep
 from service.api.problems import declared
+from service.api.services import ServicesDep
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -8,9 +8,10 @@ from starlette.datastructures import UploadFile
 from model.errors import ConditioningError
 from model.imaging import Picture, read_picture
 from service.api.bodies import read_form
-from service.api.dependencies import ServicesDep, is_form
+from service.api.dependencies import is_form
 from service.api.problems import declared
 from service.api.schemas import UploadView
+from service.api.services import ServicesDep
 from service.errors import FieldError, InvalidRequest
 from service.store.inputs import keep_input
 

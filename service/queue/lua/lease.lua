@@ -48,6 +48,7 @@ local function take(id)
   call('SADD', P .. 'held:' .. worker, id)
   count_waiting(job.tenant, -1)
   log(id, cjson.encode({type = 'started', worker = A.worker_name, attempt = attempt}))
+  if attempt == 1 then tell(id, job, 'job.started') end
   give(id, token)
   return tonumber(job.slots)
 end

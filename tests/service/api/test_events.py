@@ -62,7 +62,8 @@ def test_a_finished_job_is_told_from_its_start_to_the_end(api: LiveApi, worker: 
     (preview,) = (each for each in data if each["type"] == "preview")
     assert preview["png_base64"] == "iVBO"
     (image,) = (each["image"] for each in data if each["type"] == "image")
-    assert image["url"] == f"/v1/jobs/{job_id}/images/0"
+    assert image["url"].startswith(f"{api.url}/v1/files/{job_id}/0.png?expires=")
+    assert httpx.get(image["url"]).content == b"image"
     assert (image["sha256"], image["seed"]) == (record.sha256, 3)
     assert "key" not in image
     assert data[-1]["status"] == "succeeded"

@@ -15,7 +15,8 @@ def test_a_submission_is_answered_with_the_queued_job(api: LiveApi) -> None:
     job = response.json()
     assert response.status_code == 202
     assert is_job_id(job["id"])
-    assert response.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert job["links"]["self"] == f"{api.url}/v1/jobs/{job['id']}"
     assert int(response.headers["retry-after"]) >= 1
     assert job["object"] == "job"
     assert (job["status"], job["progress"], job["step"]) == ("queued", 0, 0)

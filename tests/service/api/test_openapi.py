@@ -29,7 +29,6 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_error_is_declared_as_a_problem(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert len(found) == 10
     for name, operation in found.items():
         errors = {code: each for code, each in operation["responses"].items() if code >= "400"}
         assert name == "GET /healthz" or {"500", "503"} <= set(errors)

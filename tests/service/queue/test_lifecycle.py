@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
-from service.errors import Conflict, InvalidRequest, NotFound, QueueFull, RateLimited
+from service.errors import InvalidRequest, KeyReused, NotFound, QueueFull, RateLimited
 from service.events import Preview, Progress, Queued
 from service.jobs import Job, JobStatus, new_job_id
 from service.queue.leases import RedisLeases
@@ -238,7 +238,7 @@ async def test_the_queue_and_each_tenant_have_a_bound(redis_url: str, redis_pref
 async def test_an_idempotency_key_stands_for_its_first_request(queue: RedisJobQueue) -> None:
     first = await queue.submit(new_job(), idempotency_key="k 1")
     assert await queue.submit(new_job(), idempotency_key="k 1") == first
-    with pytest.raises(Conflict):
+    with pytest.raises(KeyReused):
         await queue.submit(new_job(seed=5), idempotency_key="k 1")
     others = [
         await queue.submit(new_job(tenant="other"), idempotency_key="k 1"),

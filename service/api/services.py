@@ -1,0 +1,72 @@
+"""What every route may use, built once for a process."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from model.catalog import PipelineSpec
+from model.text.tokenizer import CaptionTokenizer
+from service.queue.redis import RedisJobQueue
+from service.settings import Settings
+from service.store.protocol import ImageStore
+from service.views.links import LinkSigner
+
+PICTURES_AT_ONCE = 2
+"""So many submissions unpack pictures at the same time: one may take some hundred MB."""
+
+
+class Signing:
+    """Finds the key of signed links once: the settings' own, else the one that Redis keeps."""
+
+    def __init__(self, settings: Settings, queue: RedisJobQueue) -> None:
+        self._given = settings.api.signing_key
+        self._queue = queue
+        self._signer: LinkSigner | None = None
+
+    async def signer(self) -> LinkSigner:
+        """Signs links as every process of the service does.
+
+        Raises:
+            Unavailable: Redis, which keeps the key, can't be reached.
+        """
+        if self._signer is None:
+            key = self._given.encode() if self._given else await self._queue.signing_key()
+            self._signer = LinkSigner(key)
+        return self._signer
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may use, built once for a process.
+
+    Attributes:
+        settings: of the process.
+        queue: where jobs go.
+        store: where pictures are, finished ones and those to start from.
+        catalog: the pipelines, by name; at least one.
+        tokenizers: the tokenizers of those that read captions, by name.
+        signing: knows the key of signed links.
+        unpacking: held while pictures of a request are unpacked.
+    """
+
+    settings: Settings
+    queue: RedisJobQueue
+    store: ImageStore
+    catalog: Mapping[str, PipelineSpec]
+    tokenizers: Mapping[str, CaptionTokenizer]
+    signing: Signing
+    unpacking: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services of the process that serves this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
