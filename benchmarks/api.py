@@ -6,7 +6,7 @@ Needs `wrk` (Debian: `apt-get install wrk`). Both servers run as one process eac
 Redis, and are measured in turn, A B A B …, so that a change of the machine's pace meets both:
 submits and polls a second at saturation, the 99th percentile at half of that load, CPU time a
 submit at an empty and at a full queue, memory under a thousand event streams, time and memory of a
-start. There is no model: nothing is drawn. Writes `benchmarks/results/api.json`.
+start. Nothing is drawn: jobs wait, or `benchmarks.noop_device` ends them. Writes `benchmarks/results/api.json`.
 """
 
 import argparse
@@ -30,12 +30,14 @@ from typing import Any
 
 import httpx
 
+from benchmarks.noop_device import NoopWorker
 from benchmarks.record import hardware, write_record
 from service.local import bind, environment, with_data_folder
 from service.queue.embedded import EmbeddedRedis
 from service.settings import Settings
 
 CONNECTIONS = 32
+MODEL = "scenes"
 BODY = {"prompt": "a red apple to the left of a cat on the grass", "seed": 7}
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -323,16 +325,18 @@ def main() -> None:
         record["start"] = starts(fresh, 5)
         with api_server(fresh) as api, bare_server(fresh) as bare:
             pairs, seconds = arguments.pairs, arguments.seconds
+            record["event_streams"] = asyncio.run(open_streams(api, arguments.streams))
             paths = (api.job_path, bare.job_path)
+            record["polls_of_a_queued_job"] = compare(api, bare, POLLS, paths, pairs, seconds)
+            NoopWorker(fresh, (MODEL,)).turn()
             record["polls"] = compare(api, bare, POLLS, paths, pairs, seconds)
             half = record["polls"]["api_per_second"] / 2
             record["latency_at_half_load"] = compare_latency(api, bare, half, pairs)
-            record["event_streams"] = asyncio.run(open_streams(api, arguments.streams))
             paths = (api.submit_path, bare.submit_path)
             record["submits"] = compare(api, bare, SUBMITS, paths, pairs, seconds)
     record["cpu_per_submit"] = cpu_at_depth(settings, arguments.depth, arguments.seconds)
     path = write_record("api", record)
-    for name in ("polls", "submits"):
+    for name in ("polls_of_a_queued_job", "polls", "submits"):
         print(f"{name}: {record[name]['ratio']:.0%} of the bare handler's rate")
     print(json.dumps({name: record[name] for name in ("event_streams", "cpu_per_submit")}))
     print(path)
