@@ -6,7 +6,8 @@ Needs `wrk` (Debian: `apt-get install wrk`). Both servers run as one process eac
 Redis, and are measured in turn, A B A B …, so that a change of the machine's pace meets both:
 submits and polls a second at saturation, the 99th percentile at half of that load, CPU time a
 submit at an empty and at a full queue, memory under a thousand event streams, time and memory of a
-start. Nothing is drawn: jobs wait, or `benchmarks.noop_device` ends them. Writes `benchmarks/results/api.json`.
+start. Nothing is drawn: jobs wait, or `benchmarks.noop_device` ends them. Writes
+`benchmarks/results/api.json`.
 """
 
 import argparse

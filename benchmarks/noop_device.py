@@ -1,4 +1,4 @@
-"""A worker without a model: it leases real jobs, stores one fixed picture for each image, ends them.
+"""A worker without a model: it leases real jobs, stores a fixed picture for each image, ends them.
 
 For measuring and testing what surrounds the device. Nothing that ships imports it.
 """
