@@ -32,6 +32,7 @@ local function offer(id, job)
   call('LPUSH', wake, 1)
   call('LTRIM', wake, 0, WAKE_TOKENS - 1)
   call('PEXPIRE', wake, WAKE_MS)
+  call('PUBLISH', P .. 'offers:' .. job.model, job.tenant)
 end
 
 local function leave_queue(id, job)
