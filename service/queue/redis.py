@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
+from redis.asyncio import Redis
+
 from service.errors import (
     InvalidRequest,
     KeyReused,
@@ -76,6 +78,21 @@ class RedisJobQueue:
         self._client = api_client(url)
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
+
+    @property
+    def client(self) -> Redis:
+        """This process's connections, for what else it keeps in Redis."""
+        return self._client
+
+    @property
+    def prefix(self) -> str:
+        """Of every key."""
+        return self._prefix
+
+    @property
+    def hub(self) -> Hub:
+        """Where this process hears of changes."""
+        return self._hub
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
