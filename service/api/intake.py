@@ -6,10 +6,9 @@ idempotency work the same whatever words a client speaks.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +20,12 @@ from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
 from service.api.idempotency import idempotency_key, request_digest
-from service.api.pictures import NO_INPUTS, Inputs, find_inputs
+from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
 from service.queue.redis import Accepted
-from service.store.inputs import fetch_input, keep_input
+from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
@@ -90,9 +89,10 @@ async def take(
         KeyReused: its idempotency key stands for another request.
         RateLimited, QueueFull, Unavailable: not now.
     """
+    if principal.key_id is not None and principal.rate is not None:
+        await services.limits.charge(request, principal.key_id, principal.rate)
     if submission.has_pictures:
-        async with services.unpacking:
-            job = await asyncio.to_thread(_accept_with_pictures, submission, services, principal)
+        job = await _accept_with_pictures(submission, services, principal)
     else:
         job = _accept(submission, services, principal)
     job = replace(
@@ -160,16 +160,33 @@ def _accept(
     )
 
 
-def _accept_with_pictures(submission: Submission, services: Services, principal: Principal) -> Job:
+async def _accept_with_pictures(
+    submission: Submission, services: Services, principal: Principal
+) -> Job:
     """Accepts a job and keeps its pictures, for its worker to find."""
+    own = await services.uploads.of(principal.tenant, uploads_named(submission.body))
+    async with services.unpacking:
+        job, kept = await asyncio.to_thread(_unpack, submission, services, principal, own)
+    await services.uploads.add(principal.tenant, kept)
+    return job
+
+
+def _unpack(
+    submission: Submission, services: Services, principal: Principal, own: Collection[str]
+) -> tuple[Job, list[str]]:
+    """The job and the digests of its pictures; of uploads it sees the tenant's `own` alone."""
+
+    def fetch(digest: str) -> bytes:
+        if digest not in own:
+            raise no_upload(digest)
+        return fetch_input(services.store, digest)
+
     inputs = find_inputs(
         submission.body,
         submission.files,
-        fetch=functools.partial(fetch_input, services.store),
+        fetch=fetch,
         max_bytes=services.settings.api.max_picture_bytes,
     )
     job = _accept(submission, services, principal, inputs)
-    for data in (inputs.image, inputs.mask):
-        if data is not None:
-            keep_input(services.store, data)
-    return job
+    pictures = [data for data in (inputs.image, inputs.mask) if data is not None]
+    return job, [keep_input(services.store, data) for data in pictures]

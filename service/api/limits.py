@@ -1,7 +1,7 @@
 """How often a key may create jobs: counted over all API processes, within a window that moves.
 
-A refused request counts for nothing, so waiting as long as it says is enough; and while a key has to
-wait, its requests are refused without asking Redis. Knows no route.
+A refused request counts for nothing, so waiting as long as it says is enough; and while a key has
+to wait, its requests are refused without asking Redis. Knows no route.
 """
 
 import math
@@ -14,7 +14,6 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from service.api.auth import Principal
 from service.api_keys import Allowance
 from service.errors import RateLimited
 from service.queue.connection import redis_errors
@@ -32,9 +31,7 @@ class RateLimits:
         clock: Unix time, s.
     """
 
-    def __init__(
-        self, client: Redis, prefix: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, client: Redis, prefix: str, clock: Callable[[], float] = time.time) -> None:
         storage = RedisStorage(
             _ANY_REDIS,
             implementation="redispy",
@@ -45,17 +42,19 @@ class RateLimits:
         self._clock = clock
         self._waiting: dict[str, float] = {}
 
-    async def charge(self, request: Request, principal: Principal) -> None:
+    async def charge(self, request: Request, key_id: str, rate: Allowance) -> None:
         """Counts a request that creates a job, and has its response tell what is left.
+
+        Args:
+            request: whose response.
+            key_id: of the key that it came with.
+            rate: of that key.
 
         Raises:
             RateLimited: the key has to wait; this request did not count.
             Unavailable: Redis can't be reached.
         """
-        if principal.key_id is None or principal.rate is None:
-            return
-        rate = principal.rate
-        left, reset_s = await self._take(principal.key_id, rate)
+        left, reset_s = await self._take(key_id, rate)
         wait_s = max(1, math.ceil(reset_s - self._clock()))
         tell(
             request,

@@ -1,8 +1,8 @@
 """The API keys as the API's processes know them: all of them, in memory.
 
 A request costs no round trip. A process reads the keys when it starts, again when it is told that
-they have changed, and looks once a second whether it missed that; while Redis is away, what it knows
-counts. It also leaves word of what it has read, so that who changes a key can wait for all of them.
+they have changed, and looks once a second whether it missed that; while Redis is away, what it
+knows counts. It also leaves word of what it has read, so that who changes a key can wait for all.
 """
 
 import asyncio
