@@ -24,7 +24,8 @@ from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
-from service.queue.redis import Accepted
+from service.queue.quota import Quota
+from service.queue.submission import Accepted
 from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
@@ -105,7 +106,10 @@ async def take(
     )
     with bound(job_id=job.id):
         accepted = await services.queue.enqueue(
-            job, idempotency_key=terms.idempotency_key, body_hash=terms.body_hash
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            quota=_quota(principal),
         )
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
@@ -143,6 +147,12 @@ async def hold(
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await waiting
+
+
+def _quota(principal: Principal) -> Quota | None:
+    if principal.key_id is None or principal.quota is None:
+        return None
+    return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
 
 
 def _accept(

@@ -7,6 +7,7 @@ to wait, its requests are refused without asking Redis. Knows no route.
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
@@ -32,11 +33,9 @@ class RateLimits:
     """
 
     def __init__(self, client: Redis, prefix: str, clock: Callable[[], float] = time.time) -> None:
+        pool: Any = client.connection_pool
         storage = RedisStorage(
-            _ANY_REDIS,
-            implementation="redispy",
-            key_prefix=f"{prefix}rate",
-            connection_pool=client.connection_pool,
+            _ANY_REDIS, implementation="redispy", key_prefix=f"{prefix}rate", connection_pool=pool
         )
         self._limiter = MovingWindowRateLimiter(storage)
         self._clock = clock

@@ -7,10 +7,11 @@ or is dead. Knows no HTTP.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
-from redis.client import Pipeline
+from redis.exceptions import WatchError
 
 from service.api_keys import ApiKey
 from service.errors import Conflict, NotFound
@@ -70,7 +71,7 @@ class KeyStore:
     def list(self) -> list[ApiKey]:
         """Every key, the oldest first, revoked ones too."""
         with redis_errors():
-            records = self._client.hvals(self._prefix + KEYS)
+            records: Any = self._client.hvals(self._prefix + KEYS)
         keys = [key_from_json(record) for record in records]
         return sorted(keys, key=lambda key: (key.created_at_ms, key.id))
 
@@ -113,21 +114,28 @@ class KeyStore:
 
     def _change(self, key_id: str, change: Callable[[ApiKey | None], ApiKey]) -> ApiKey:
         """Puts `change` of a key in its place, and returns it once all have heard of it."""
-        keys = self._prefix + KEYS
+        with redis_errors():
+            while True:
+                with suppress(WatchError):
+                    changed, version = self._try_change(key_id, change)
+                    break
+            self._wait_for_readers(version)
+        return changed
 
-        def transaction(pipeline: Pipeline) -> ApiKey:
-            record = pipeline.hget(keys, key_id)
+    def _try_change(
+        self, key_id: str, change: Callable[[ApiKey | None], ApiKey]
+    ) -> tuple[ApiKey, int]:
+        keys = self._prefix + KEYS
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.watch(keys)
+            record: Any = pipeline.hget(keys, key_id)
             changed = change(key_from_json(record) if record else None)
             pipeline.multi()
             pipeline.hset(keys, key_id, key_to_json(changed))
             pipeline.incr(self._prefix + VERSION)
             pipeline.publish(self._prefix + HINTS, KEYS_CHANGED)
-            return changed
-
-        with redis_errors():
-            changed = self._client.transaction(transaction, keys, value_from_callable=True)
-            self._wait_for_readers(int(self._client.get(self._prefix + VERSION)))
-        return changed
+            _, version, _ = pipeline.execute()
+        return changed, int(version)
 
     def _wait_for_readers(self, version: int) -> None:
         until_s = time.monotonic() + PATIENCE_S
@@ -137,7 +145,7 @@ class KeyStore:
     def _are_behind(self, version: int) -> bool:
         """Whether a live process has not read `version` yet; forgets long dead ones."""
         now_ms = self._now_ms()
-        readers = self._client.hgetall(self._prefix + READERS)
+        readers: Any = self._client.hgetall(self._prefix + READERS)
         seen = {name: tuple(map(int, text.split())) for name, text in readers.items()}
         gone = [n for n, (_, at_ms) in seen.items() if now_ms - at_ms > _READER_GOES_S * 1000]
         if gone:
