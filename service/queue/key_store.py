@@ -127,7 +127,7 @@ class KeyStore:
     ) -> tuple[ApiKey, int]:
         keys = self._prefix + KEYS
         with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.watch(keys)
+            pipeline.watch(keys)  # type: ignore[no-untyped-call]
             record: Any = pipeline.hget(keys, key_id)
             changed = change(key_from_json(record) if record else None)
             pipeline.multi()
