@@ -71,7 +71,7 @@ class BodyLimit:
     Args:
         app: what is served.
         max_body_bytes: the bound.
-        exceptions: other bounds, by method and path.
+        exceptions: other bounds, by method and path; one that ends in a slash is of all below it.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
+        most = self._bound(scope["method"], scope["path"])
         declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
         refused = declared.isdecimal() and int(declared) > most
         seen = 0
@@ -102,6 +102,15 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_within_limit, send)
+
+    def _bound(self, method: str, path: str) -> int:
+        below = (
+            most
+            for (of, prefix), most in self._exceptions.items()
+            if prefix.endswith("/") and method == of and path.startswith(prefix)
+        )
+        exact = self._exceptions.get((method, path))
+        return next(below, self._max_body_bytes) if exact is None else exact
 
 
 def _too_large(most: int) -> HTTPException:
