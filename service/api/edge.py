@@ -35,7 +35,7 @@ class Edge:
     Args:
         app: what is served.
         max_body_bytes: bound of a body.
-        exceptions: other bounds, by method and path.
+        exceptions: other bounds, by method and path; one that ends in a slash is of all below it.
         body_timeout_s: longest time without a piece of a body.
     """
 
@@ -57,13 +57,22 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
+        most = self._bound(scope["method"], scope["path"])
         body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
         refusal = _refusal(scope)
         if refusal is None:
             await self._app(scope, body.receive, body.send)
         else:
             await respond(refusal, scope)(scope, body.receive, body.send)
+
+    def _bound(self, method: str, path: str) -> int:
+        below = (
+            most
+            for (of, prefix), most in self._exceptions.items()
+            if prefix.endswith("/") and method == of and path.startswith(prefix)
+        )
+        exact = self._exceptions.get((method, path))
+        return next(below, self._max_body_bytes) if exact is None else exact
 
 
 class _Body:
