@@ -21,6 +21,7 @@ from service.errors import Unavailable
 
 CROWDED = "crowded"
 """The server sets it in a request's state where it has more connections than it should."""
+MAX_HEAD_BYTES = 1 << 16
 LINGER_S, LINGER_BYTES = 1.0, 1 << 20
 SLOWEST_BYTES_PER_S = 1024
 """A body that comes in slower than this, over all, is taken for an attack."""
@@ -155,6 +156,13 @@ class _Body:
         return HTTPException(413, f"The body may have at most {self._most} bytes.")
 
 
+def head_too_large() -> Refusal:
+    """What is said of a request whose address and headers are too long."""
+    title = "The head of the request is too large"
+    detail = f"Address and headers may have at most {MAX_HEAD_BYTES} bytes."
+    return Refusal(status=431, code="head_too_large", title=title, detail=detail)
+
+
 def _refusal(scope: Scope) -> Refusal | None:
     """Why a request is not even looked at."""
     headers = Headers(scope=scope)
@@ -162,6 +170,9 @@ def _refusal(scope: Scope) -> Refusal | None:
         detail = "A body has a Content-Length or a Transfer-Encoding, never both."
         title = "The request is ambiguous"
         return Refusal(status=400, code="ambiguous_length", title=title, detail=detail)
+    size = len(scope["path"]) + len(scope["query_string"])
+    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+        return head_too_large()
     if scope.get("state", {}).get(CROWDED) and scope["path"] != _ALWAYS_ANSWERED:
         error = Unavailable("Too many connections are open.", retry_after_s=_RETRY_AFTER_S)
         return refusal_of(error)
