@@ -54,24 +54,28 @@ async def submit(
     services: ServicesDep,
     principal: PrincipalDep,
     links: LinksDep,
-    prefer: PreferHeader = None,
+    headers: _SubmitHeaders,
 ) -> Response:
-    """Accepts a job."""
+    """Accepts a job; `Accept: image/*` with `Prefer: wait` gives its first image."""
+    asked, image_format = preferences(request), wanted_image(request)
     terms = terms_of(request, submission.members, submission.files)
+    submission = submission.in_format(image_format)
     accepted = await take(request, submission, terms, services, principal)
-    job = accepted.job
-    headers = {"Location": job_path(job.id), "Vary": "Prefer"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    wait = _PREFER_WAIT.search(prefer or "")
-    if wait:
-        headers["Preference-Applied"] = f"wait={wait[1]}"
-    if wait:
-        job = await hold(request, job, _bounded(float(wait[1]), services), services)
-    view = await _view_of_accepted(job, services, links)
-    if not view.status.is_final:
-        headers["Retry-After"] = _POLL_AFTER_S
-    return _json(view, 200 if view.status.is_final else 202, headers)
+    job, wait_s = accepted.job, asked.wait_s(services.settings.api.max_wait_s)
+    if wait_s and not job.status.is_final:
+        job = await hold(request, job, wait_s, services)
+    finished = job.status.is_final
+    said = {
+        "Location": job_path(job.id),
+        "Vary": "Prefer, Accept",
+        **asked.applied(finished=finished),
+        **({"Idempotency-Replayed": "true"} if accepted.replayed else {}),
+    }
+    if finished and image_format:
+        response = await first_image_response(request, job, services, links)
+        response.headers.update(said)
+        return response
+    return _json(await _view_of_accepted(job, services, links), 200 if finished else 202, said)
 
 
 @router.get("", responses=declared(422))
