@@ -25,7 +25,7 @@ from service.api.pictures import NO_INPUTS, Inputs, find_inputs
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
-from service.queue.redis import Accepted
+from service.queue.submission import Accepted
 from service.store.inputs import fetch_input, keep_input
 from service.telemetry.logging import bound
 

@@ -19,13 +19,24 @@ TRANSITIONS = (
     "fail",
     "release",
     "cancel",
+    "delete",
+    "limit",
     "abandon",
     "announce",
     "maintain",
     "position",
 )
 
-SHARED = ("words", "events", "waiting", "outbox", "lifecycle", "maintenance")
+SHARED = (
+    "words",
+    "events",
+    "counters",
+    "fairness",
+    "estimate",
+    "outbox",
+    "lifecycle",
+    "maintenance",
+)
 """Files of `lua/shared/`, each of which may use those before it."""
 
 
