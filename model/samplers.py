@@ -1,7 +1,7 @@
 """The samplers as people choose among them: what each is, and the paper it comes from. Torch-free.
 
-The mathematics is in `model.sampling`; what a request gets that names no sampler and no steps is the
-pipeline's business.
+The mathematics is in `model.sampling`; what a request gets that names no sampler and no steps is
+the pipeline's business.
 """
 
 from collections.abc import Mapping

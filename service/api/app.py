@@ -15,6 +15,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
 from service.api.dialects import native
+from service.api.forecast import Paces
 from service.api.methods import HeadRequests
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
@@ -59,7 +60,9 @@ def create_app(
         lifespan=_lifespan,
     )
     signing = Signing(settings, queue)
-    app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
+    app.state.services = Services(
+        settings, queue, store, catalog, tokenizers, signing, Paces(queue)
+    )
     problems.install(app)
     for part in (jobs, events, images, uploads, models, samplers, health):
         app.include_router(part.router)

@@ -22,18 +22,6 @@ from service.errors import FieldError, InvalidRequest
 from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-_SCHEMA = {"$ref": "#/components/schemas/JobCreate"}
-SUBMISSION_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": _SCHEMA},
-        "multipart/form-data": {
-            "schema": _SCHEMA,
-            "encoding": {name: {"contentType": "text/plain, image/*"} for name in PICTURE_FIELDS},
-        },
-    },
-}
-"""The body of `POST /v1/jobs` in OpenAPI's words."""
 _VERBATIM = frozenset(
     {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
     | set(PICTURE_FIELDS)

@@ -1,4 +1,4 @@
-"""When a job will end, as far as the measured speed of the live workers tells. Pure but for `Paces`.
+"""When a job will end, as far as the measured pace of the live workers tells. Pure but for `Paces`.
 
 Work is counted in the unit of `Job.work`. A guess is no promise: other jobs share a worker's steps.
 """
@@ -22,7 +22,7 @@ LONGEST_RETRY_S = 120  # a longer one makes some clients give up instead of wait
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a model's live workers are, work in a second; 0 while it isn't known.
+    """How fast a model's live workers are, in work a second.
 
     Attributes:
         total: of all of them.
@@ -33,13 +33,15 @@ class Pace:
     fastest: float
 
 
-def paces_of(workers: Iterable[WorkerPresence]) -> Mapping[str, Pace]:
-    """The pace of every model that a live worker serves."""
+def paces_of(workers: Iterable[WorkerPresence]) -> Mapping[str, Pace | None]:
+    """The pace of every model that a live worker serves; None while none has been measured."""
     rates: dict[str, list[float]] = {}
     for worker in workers:
         for model in worker.models:
             rates.setdefault(model, []).append(worker.work_rate or 0.0)
-    return {model: Pace(sum(each), max(each)) for model, each in rates.items()}
+    return {
+        model: Pace(sum(each), max(each)) if any(each) else None for model, each in rates.items()
+    }
 
 
 class Paces:
@@ -52,12 +54,12 @@ class Paces:
 
     def __init__(self, queue: RedisJobQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._clock = queue, clock
-        self._known: Mapping[str, Pace] = {}
+        self._known: Mapping[str, Pace | None] = {}
         self._until_s = float("-inf")
         self._asking = asyncio.Lock()
 
-    async def now(self) -> Mapping[str, Pace]:
-        """The pace of every model that a live worker serves.
+    async def now(self) -> Mapping[str, Pace | None]:
+        """The pace of every model that a live worker serves; None while none has been measured.
 
         Raises:
             Unavailable: Redis can't be reached.
@@ -72,22 +74,21 @@ class Paces:
 
 
 def eta_seconds(
-    job: Job, pace: Pace | None, *, work_ahead: float | None, now_ms: float
+    job: Job, pace: Pace | None, *, work_before: float | None, now_ms: float
 ) -> float | None:
     """An estimate of the time until a job ends, s; None where nothing is known, or for a final job.
 
     Args:
         job: as it stands.
-        pace: of its model; None: no live worker.
-        work_ahead: what is done before it, while it is queued.
+        pace: of its model; None where it isn't known.
+        work_before: what is done before it, while it is queued.
         now_ms: Unix time.
     """
     if job.status is JobStatus.RUNNING:
         return _running_s(job, pace, now_ms)
-    if job.status is not JobStatus.QUEUED or work_ahead is None or not _known(pace):
+    if job.status is not JobStatus.QUEUED or work_before is None or pace is None:
         return None
-    assert pace is not None
-    return round(work_ahead / pace.total + job.work / pace.fastest, 1)
+    return round(work_before / pace.total + job.work / pace.fastest, 1)
 
 
 def _running_s(job: Job, pace: Pace | None, now_ms: float) -> float | None:
@@ -96,17 +97,17 @@ def _running_s(job: Job, pace: Pace | None, now_ms: float) -> float | None:
     if job.step and job.attempt == 1 and job.started_at_ms is not None:
         elapsed_s = max(0.0, now_ms - job.started_at_ms) / 1000
         return round(elapsed_s * left * job.total_steps / job.step, 1)
-    return round(left * job.work / pace.fastest, 1) if pace and pace.fastest else None
+    return None if pace is None else round(left * job.work / pace.fastest, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A deadline before the job is accepted, and the speed that it must be met with.
+    """A deadline before its job is accepted, and the pace that it must be met with.
 
     Attributes:
         timeout_s: from now.
         work: of the job.
-        pace: of its model; both rates are known.
+        pace: of its model.
     """
 
     timeout_s: float
@@ -119,38 +120,34 @@ class Deadline:
         return self.work / self.pace.fastest
 
     @property
-    def most_work_ahead(self) -> float:
-        """What may be before the job, so that it still ends in time; negative: not even nothing."""
+    def most_work_before(self) -> float:
+        """What may be done before the job, if it is to end in time; negative: not even nothing."""
         return (self.timeout_s - self.alone_s) * self.pace.total
 
-    def refusal(self, work_ahead: float, *, now_s: float) -> ServiceError:
+    def refusal(self, work_before: float, *, now_s: float) -> ServiceError:
         """Why the job isn't accepted, with the predicted finish.
 
         Args:
-            work_ahead: what is before it.
+            work_before: what is done before it.
             now_s: Unix time.
         """
-        predicted_s = work_ahead / self.pace.total + self.alone_s
-        members: dict[str, Any] = {
-            "predicted_seconds": round(predicted_s, 1),
-            "predicted_finish": datetime.fromtimestamp(now_s + predicted_s, UTC).isoformat(),
-        }
         if self.alone_s > self.timeout_s:
-            detail = f"this job alone takes about {self.alone_s:.1f} s"
-            return DeadlineTooShort(detail, members=members)
-        late_s = predicted_s - self.timeout_s
-        detail = f"It would end in about {predicted_s:.1f} s, after the deadline of {self.timeout_s:g} s."
-        pause_s = min(LONGEST_RETRY_S, max(1, math.ceil(late_s)))
-        return Unmeetable(detail, retry_after_s=pause_s, members=members)
+            detail = f"an idle service takes about {self.alone_s:.1f} s for this job"
+            errors = [FieldError("/timeout_seconds", detail)]
+            members = _prediction(self.alone_s, now_s)
+            return DeadlineTooShort(f"{detail.capitalize()}.", errors=errors, members=members)
+        predicted_s = work_before / self.pace.total + self.alone_s
+        pause_s = max(1, math.ceil(predicted_s - self.timeout_s))
+        return Unmeetable(
+            f"The job would end in about {predicted_s:.1f} s, which is after its deadline.",
+            retry_after_s=min(pause_s, LONGEST_RETRY_S),
+            members=_prediction(predicted_s, now_s),
+        )
 
 
-def deadline_of(job: Job, pace: Pace | None) -> Deadline | None:
-    """The deadline of a job that is about to be queued; None where it can't be judged."""
-    if job.timeout_s is None or not _known(pace):
-        return None
-    assert pace is not None
-    return Deadline(job.timeout_s, job.work, pace)
-
-
-def _known(pace: Pace | None) -> bool:
-    return pace is not None and pace.total > 0
+def _prediction(seconds: float, now_s: float) -> dict[str, Any]:
+    finish = datetime.fromtimestamp(now_s + seconds, UTC)
+    return {
+        "predicted_seconds": round(seconds, 1),
+        "predicted_finish": finish.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }

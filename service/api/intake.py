@@ -9,6 +9,7 @@ import contextlib
 import functools
 import logging
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,12 +21,13 @@ from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
+from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
-from service.queue.submission import Accepted
+from service.queue.submission import Accepted, TooMuchWorkBefore
 from service.store.inputs import fetch_input, keep_input
 from service.telemetry.logging import bound
 
@@ -88,7 +90,8 @@ async def take(
     Raises:
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
-        RateLimited, QueueFull, Unavailable: not now.
+        DeadlineTooShort: its deadline can't be met.
+        RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
     if submission.has_pictures:
         async with services.unpacking:
@@ -104,9 +107,7 @@ async def take(
         webhook=job.webhook or terms.webhook,
     )
     with bound(job_id=job.id):
-        accepted = await services.queue.enqueue(
-            job, idempotency_key=terms.idempotency_key, body_hash=terms.body_hash
-        )
+        accepted = await _enqueue(job, terms, services)
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
         log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
@@ -143,6 +144,29 @@ async def hold(
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await waiting
+
+
+async def _deadline(job: Job, services: Services) -> Deadline | None:
+    """A new job's deadline, if it has one and the pace is known that it must be met with."""
+    if job.timeout_s is None:
+        return None
+    pace = (await services.paces.now()).get(job.params.model)
+    return None if pace is None else Deadline(job.timeout_s, job.work, pace)
+
+
+async def _enqueue(job: Job, terms: Terms, services: Services) -> Accepted:
+    """Queues a job, unless it has a deadline that is known to be too early."""
+    deadline = await _deadline(job, services)
+    try:
+        return await services.queue.enqueue(
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            most_work_before=None if deadline is None else deadline.most_work_before,
+        )
+    except TooMuchWorkBefore as error:
+        assert deadline is not None
+        raise deadline.refusal(error.work, now_s=time.time()) from error
 
 
 def _accept(

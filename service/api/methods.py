@@ -35,7 +35,11 @@ class HeadRequests:
 
         # The body may be a stream without end, so nobody waits for it.
         asked = {**scope, "method": "GET"}
-        getting = asyncio.create_task(self._app(asked, receive, send_head))
+
+        async def get() -> None:
+            await self._app(asked, receive, send_head)
+
+        getting = asyncio.create_task(get())
         ended = asyncio.create_task(answered.wait())
         await asyncio.wait({getting, ended}, return_when=asyncio.FIRST_COMPLETED)
         for task in (getting, ended):

@@ -1,5 +1,6 @@
-"""Server-sent events as every front door sends them: closed when the client goes, kept open by
-comments. Knows no job and no dialect.
+"""Server-sent events as every front door sends them.
+
+Closed when the client goes, kept open by comments. Knows no job and no dialect.
 """
 
 import asyncio

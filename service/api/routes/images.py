@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from service.api.declarations import IMAGE_CONTENT, UNCHANGED
 from service.api.dependencies import JobDep
 from service.api.image_bytes import image_response
 from service.api.problems import declared
@@ -13,19 +14,14 @@ from service.errors import NotFound
 
 router = APIRouter(tags=["images"])
 
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-_FOUND = {
-    "description": "the image",
-    "content": {"image/png": _BYTES, "image/jpeg": _BYTES, "image/webp": _BYTES},
-}
+_FOUND = {"description": "the image", "content": IMAGE_CONTENT}
 _PART = {**_FOUND, "description": "the bytes that `Range` asks for"}
-_UNCHANGED = {"description": "not changed"}
 
 
 @router.get(
     "/v1/jobs/{job_id}/images/{index}",
     response_class=Response,
-    responses={200: _FOUND, 206: _PART, 304: _UNCHANGED, **declared(404, 416, 422)},
+    responses={200: _FOUND, 206: _PART, 304: UNCHANGED, **declared(404, 416, 422)},
 )
 async def get_image(
     request: Request,
@@ -43,7 +39,7 @@ async def get_image(
 @router.get(
     "/v1/files/{job_id}/{name}",
     response_class=Response,
-    responses={200: _FOUND, 206: _PART, 304: _UNCHANGED, **declared(403, 404, 416, 422)},
+    responses={200: _FOUND, 206: _PART, 304: UNCHANGED, **declared(403, 404, 416, 422)},
 )
 async def get_file(
     request: Request,
