@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from redis.client import PubSub
+
 from service.errors import ServiceError
 from service.events import Image, Preview, Progress
 from service.jobs import ImageRecord, Job, JobFailure
@@ -69,6 +71,7 @@ class RedisLeases:
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._nonce: str | None = None
         self._turn: deque[str] = deque()
+        self._offers: PubSub | None = None
 
     def lease(
         self,
@@ -114,7 +117,30 @@ class RedisLeases:
         """Sleeps until a job of these models may be ready, at most `timeout_s` (≤ 2 s)."""
         keys = [f"{self._prefix}wake:{quoted(model)}" for model in models]
         with redis_errors():
+            if self._offers is not None:
+                self._offers.close()  # or what nobody reads would pile up
+                self._offers = None
             return self._blocking.blpop(keys, timeout=min(timeout_s, LONGEST_WAIT_S)) is not None
+
+    def wait_for_newcomer(
+        self, models: Sequence[str], busy_tenants: Collection[str], timeout_s: float
+    ) -> bool:
+        """Sleeps until a job of these models may be ready whose tenant is not among the busy ones.
+
+        Takes no other worker's wake-up, as `wait` does. The first call, and the first after `wait`,
+        says yes at once: what was offered before it was not heard. Not for two threads at once.
+        """
+        busy = {quoted(tenant) for tenant in busy_tenants}
+        with redis_errors():
+            if self._offers is None:
+                offers = self._blocking.pubsub(ignore_subscribe_messages=True)
+                offers.subscribe(*(f"{self._prefix}offers:{quoted(model)}" for model in models))
+                self._offers = offers
+                return True
+            message = self._offers.get_message(timeout=min(timeout_s, LONGEST_WAIT_S))
+            while message is not None and message["data"] in busy:
+                message = self._offers.get_message()
+        return message is not None
 
     def renew(self, held: Iterable[tuple[str, str, int]]) -> dict[str, Renewal]:
         """Renews every (job id, token, step) and publishes the steps that moved.

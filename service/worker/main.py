@@ -24,6 +24,8 @@ from service.version import service_version
 from service.wiring import build_catalog, build_leases, build_store, require_redis, served_specs
 from service.worker.courier import Courier
 from service.worker.leases import Heartbeat, HeldLeases
+from service.worker.leasing import Leasing, Rest
+from service.worker.work_rate import WorkRate
 from service.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -61,32 +63,55 @@ def run_worker(settings: Settings, worker_id: str) -> None:
 
 
 def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Worker:
-    """A worker around loaded pipelines, not yet running."""
-    held = HeldLeases()
-    engine = Engine(runner, settings.worker.max_batch)
-    capacity = 2 * settings.worker.max_batch
+    """A worker around loaded pipelines, not yet running.
+
+    It holds twice what shares a step, and once more of newcomers, who so never wait for a place.
+    """
+    clock = time.monotonic
+    held, rest, rate = HeldLeases(), Rest(clock), WorkRate()
+    max_batch = settings.worker.max_batch
+    engine = Engine(runner, max_batch)
 
     def presence() -> WorkerPresence:
         return WorkerPresence(
             id=worker_id,
             models=runner.models,
             device=runner.device,
-            max_batch=engine.max_batch,
+            max_batch=max_batch,
             trajectories=held.trajectories,
+            work_rate=rate.per_second,
         )
 
-    clock = time.monotonic
     heartbeat = Heartbeat(build_leases(settings, worker_id), held, presence, settings.queue, clock)
     courier = Courier(
         build_leases(settings, worker_id),
         build_store(settings),
         held,
+        rest=rest,
         sizes=_sizes(settings, runner.models),
-        capacity=capacity,
         version=service_version(),
         clock=clock,
     )
-    return Worker(engine, courier, heartbeat, held, drain_s=settings.worker.drain_s, clock=clock)
+    leasing = Leasing(
+        build_leases(settings, worker_id),
+        held,
+        accept=courier.accept,
+        rest=rest,
+        models=runner.models,
+        capacity=2 * max_batch,
+        reserve=max_batch,
+        clock=clock,
+    )
+    return Worker(
+        engine,
+        leasing,
+        courier,
+        heartbeat,
+        held,
+        rate=rate,
+        drain_s=settings.worker.drain_s,
+        clock=clock,
+    )
 
 
 def _sizes(settings: Settings, models: Iterable[str]) -> dict[str, tuple[int, ...]]:
