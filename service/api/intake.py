@@ -6,11 +6,10 @@ idempotency work the same whatever words a client speaks.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,12 +22,13 @@ from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
 from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
-from service.api.pictures import NO_INPUTS, Inputs, find_inputs
+from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
+from service.queue.quota import Quota
 from service.queue.submission import Accepted, TooMuchWorkBefore
-from service.store.inputs import fetch_input, keep_input
+from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,10 @@ async def take(
         DeadlineTooShort: its deadline can't be met.
         RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
+    if principal.key_id is not None and principal.rate is not None:
+        await services.limits.charge(request, principal.key_id, principal.rate)
     if submission.has_pictures:
-        async with services.unpacking:
-            job = await asyncio.to_thread(_accept_with_pictures, submission, services, principal)
+        job = await _accept_with_pictures(submission, services, principal)
     else:
         job = _accept(submission, services, principal)
     job = replace(
@@ -107,7 +108,7 @@ async def take(
         webhook=job.webhook or terms.webhook,
     )
     with bound(job_id=job.id):
-        accepted = await _enqueue(job, terms, services)
+        accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
         log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
@@ -154,7 +155,7 @@ async def _deadline(job: Job, services: Services) -> Deadline | None:
     return None if pace is None else Deadline(job.timeout_s, job.work, pace)
 
 
-async def _enqueue(job: Job, terms: Terms, services: Services) -> Accepted:
+async def _enqueue(job: Job, terms: Terms, services: Services, principal: Principal) -> Accepted:
     """Queues a job, unless it has a deadline that is known to be too early."""
     deadline = await _deadline(job, services)
     try:
@@ -162,11 +163,18 @@ async def _enqueue(job: Job, terms: Terms, services: Services) -> Accepted:
             job,
             idempotency_key=terms.idempotency_key,
             body_hash=terms.body_hash,
+            quota=_quota(principal),
             most_work_before=None if deadline is None else deadline.most_work_before,
         )
     except TooMuchWorkBefore as error:
         assert deadline is not None
         raise deadline.refusal(error.work, now_s=time.time()) from error
+
+
+def _quota(principal: Principal) -> Quota | None:
+    if principal.key_id is None or principal.quota is None:
+        return None
+    return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
 
 
 def _accept(
@@ -184,16 +192,33 @@ def _accept(
     )
 
 
-def _accept_with_pictures(submission: Submission, services: Services, principal: Principal) -> Job:
+async def _accept_with_pictures(
+    submission: Submission, services: Services, principal: Principal
+) -> Job:
     """Accepts a job and keeps its pictures, for its worker to find."""
+    own = await services.uploads.of(principal.tenant, uploads_named(submission.body))
+    async with services.unpacking:
+        job, kept = await asyncio.to_thread(_unpack, submission, services, principal, own)
+    await services.uploads.add(principal.tenant, kept)
+    return job
+
+
+def _unpack(
+    submission: Submission, services: Services, principal: Principal, own: Collection[str]
+) -> tuple[Job, list[str]]:
+    """The job and the digests of its pictures; of uploads it sees the tenant's `own` alone."""
+
+    def fetch(digest: str) -> bytes:
+        if digest not in own:
+            raise no_upload(digest)
+        return fetch_input(services.store, digest)
+
     inputs = find_inputs(
         submission.body,
         submission.files,
-        fetch=functools.partial(fetch_input, services.store),
+        fetch=fetch,
         max_bytes=services.settings.api.max_picture_bytes,
     )
     job = _accept(submission, services, principal, inputs)
-    for data in (inputs.image, inputs.mask):
-        if data is not None:
-            keep_input(services.store, data)
-    return job
+    pictures = [data for data in (inputs.image, inputs.mask) if data is not None]
+    return job, [keep_input(services.store, data) for data in pictures]

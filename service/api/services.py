@@ -10,7 +10,10 @@ from fastapi import Depends, Request
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api.forecast import Paces
+from service.api.limits import RateLimits
+from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
+from service.queue.uploads import Uploads
 from service.settings import Settings
 from service.store.protocol import ImageStore
 from service.views.links import LinkSigner
@@ -51,6 +54,9 @@ class Services:
         tokenizers: the tokenizers of those that read captions, by name.
         signing: knows the key of signed links.
         paces: knows how fast the live workers are.
+        api_keys: knows the keys of the clients.
+        limits: how often each may create jobs.
+        uploads: who sent which picture.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -61,6 +67,9 @@ class Services:
     tokenizers: Mapping[str, CaptionTokenizer]
     signing: Signing
     paces: Paces
+    api_keys: KeyTable
+    limits: RateLimits
+    uploads: Uploads
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 KeyType = Literal["string", "hash", "list", "set", "zset", "stream"]
 
-HINTS = "hints"  # a pub/sub channel and not a key: the id of a job that something happened to
+HINTS = "hints"
+"""A pub/sub channel and not a key: the id of a job that something happened to, or `api-keys`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ KEYS = (
     Key("epoch", "string", True, "first half of the last fencing token"),
     Key("place", "string", True, "last place given: Redis time, ms, × 1024, plus a number"),
     Key("signing-key", "string", True, "secret of the signed links to images"),
+    Key("api-keys", "hash", True, "API key's id → its record as JSON, without its text"),
+    Key("api-keys-version", "string", True, "number of changes of `api-keys`"),
+    Key("api-keys-readers", "hash", True, "process → version it has read, and when, Unix ms"),
     Key("alive", "string", True, "Redis time, ms, of the last sign that Redis can be reached"),
     Key("grace", "string", True, "Redis time, ms, until which no lease is taken away"),
     Key("leases", "zset", True, "running job → Redis time, ms, at which its lease is out"),
@@ -66,6 +70,8 @@ KEYS = (
         "updates:<job>", "stream", False, "newest progress and previews; goes 5 min after the last"
     ),
     Key("jobs:<tenant>", "zset", False, "a tenant's jobs, by id; goes with the last of them"),
+    Key("rate:<limit>", "list", False, "when a key created jobs, Unix s; goes with its window"),
+    Key("upload:<tenant>:<digest>", "string", False, "who sent a picture; goes when long unused"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
     Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
     Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),

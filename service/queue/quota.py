@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from service.errors import QuotaExceeded
 
+POLICY = "quota"
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -28,5 +30,10 @@ def quota_exceeded(quota: Quota, *, asked: int, left: int, window_left_ms: int) 
         f"This key may ask for {quota.images} images in {quota.window_s} s: "
         f"{left} of them are left, and this request asks for {asked}.",
         retry_after_s=math.ceil(window_left_ms / 1000),
-        members={"quota": quota.images, "window_s": quota.window_s, "left": left},
+        members={
+            "violated_policies": [POLICY],
+            "quota": quota.images,
+            "window_s": quota.window_s,
+            "left": left,
+        },
     )

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from redis.asyncio import Redis
+
 from service.errors import Conflict, NotFound, ServiceError
 from service.events import Event
 from service.jobs import Job, JobStatus
@@ -66,6 +68,21 @@ class RedisJobQueue:
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
+
+    @property
+    def client(self) -> Redis:
+        """This process's connections, for what else it keeps in Redis."""
+        return self._client
+
+    @property
+    def prefix(self) -> str:
+        """Of every key."""
+        return self._prefix
+
+    @property
+    def hub(self) -> Hub:
+        """Where this process hears of changes."""
+        return self._hub
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import format_sse_event
 
+from service.api.auth import NO_KEY
 from service.api.dependencies import JobDep, LinksDep
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
@@ -78,6 +79,7 @@ async def get_events(
 @router.get(
     "/events/{job_id}",
     response_class=Response,
+    openapi_extra=NO_KEY,
     responses={200: _STREAM, 204: _SEEN, **declared(403, 404, 422)},
 )
 async def get_signed_events(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from service.api.auth import NO_KEY
 from service.api.declarations import IMAGE_CONTENT, UNCHANGED
 from service.api.dependencies import JobDep
 from service.api.image_bytes import image_response
@@ -39,6 +40,7 @@ async def get_image(
 @router.get(
     "/v1/files/{job_id}/{name}",
     response_class=Response,
+    openapi_extra=NO_KEY,
     responses={200: _FOUND, 206: _PART, 304: UNCHANGED, **declared(403, 404, 416, 422)},
 )
 async def get_file(
