@@ -69,9 +69,10 @@ class Worker:
         self._id = worker_id
         self.leases = RedisLeases(redis.url or "", worker=worker_id, prefix=redis.prefix)
 
-    def announce(self) -> None:
-        """Says that it lives and serves the model `tiny`."""
-        self.leases.announce(WorkerPresence(id=self._id, models=("tiny",)))
+    def announce(self, work_rate: float | None = None) -> None:
+        """Says that it lives and serves the model `tiny`, and how fast it is."""
+        presence = WorkerPresence(id=self._id, models=("tiny",), work_rate=work_rate)
+        self.leases.announce(presence)
 
     def take(self) -> Lease:
         """Leases the one job that waits."""

@@ -172,7 +172,7 @@ def test_cancelling_an_unknown_job_is_not_found(shared_api: LiveApi) -> None:
     ("method", "path", "allow"),
     [
         ("PUT", "/v1/jobs", "GET, HEAD, OPTIONS, POST"),
-        ("PATCH", "/v1/jobs/job_1", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/v1/jobs/job_1", "DELETE, GET, HEAD, OPTIONS"),
         ("GET", "/v1/jobs/job_1/cancel", "OPTIONS, POST"),
         ("POST", "/healthz", "GET, HEAD, OPTIONS"),
     ],
