@@ -17,11 +17,13 @@ from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
 from service.api.dialects import huggingface, native, openai
 from service.api.edge import Edge
+from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
 from service.api.limits import RateLimits
+from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes import events, health, images, jobs, models, samplers, uploads
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
@@ -99,6 +101,7 @@ def create_app(
         catalog,
         tokenizers,
         signing=Signing(settings, queue),
+        paces=Paces(queue),
         api_keys=KeyTable(queue.client, queue.prefix, queue.hub),
         limits=RateLimits(queue.client, queue.prefix),
         uploads=Uploads(
@@ -106,7 +109,7 @@ def create_app(
         ),
     )
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, *_ADAPTERS, health):
+    for part in (jobs, events, images, uploads, models, samplers, *_ADAPTERS, health):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
@@ -121,6 +124,7 @@ def _surround(app: FastAPI, settings: ApiSettings) -> None:
         exceptions=_bodies_with_pictures(settings),
         body_timeout_s=settings.body_timeout_s,
     )
+    app.add_middleware(HeadRequests)
     app.add_middleware(RequestContext)
     if settings.cors_origins:
         app.add_middleware(

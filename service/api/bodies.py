@@ -5,7 +5,7 @@ Both become the same `Submission`, and both are refused with the same pointers. 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -20,20 +20,9 @@ from service.api.json_text import parse_json
 from service.api.pictures import PICTURE_FIELDS
 from service.api.schemas import JobCreate
 from service.errors import FieldError, InvalidRequest
+from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-_SCHEMA = {"$ref": "#/components/schemas/JobCreate"}
-SUBMISSION_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": _SCHEMA},
-        "multipart/form-data": {
-            "schema": _SCHEMA,
-            "encoding": {name: {"contentType": "text/plain, image/*"} for name in PICTURE_FIELDS},
-        },
-    },
-}
-"""The body of `POST /v1/jobs` in OpenAPI's words."""
 VERBATIM = frozenset(
     {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
     | set(PICTURE_FIELDS)
@@ -54,6 +43,12 @@ class Submission:
     body: JobCreate
     files: Mapping[str, bytes] = field(default_factory=dict)
     members: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_format(self, output_format: OutputFormat | None) -> "Submission":
+        """The same, whose images have that format unless the client names another."""
+        if output_format is None or self.body.output_format is not None:
+            return self
+        return replace(self, body=self.body.model_copy(update={"output_format": output_format}))
 
     @property
     def has_pictures(self) -> bool:

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
+from service.api.forecast import Paces
 from service.api.limits import RateLimits
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
@@ -52,6 +53,7 @@ class Services:
         catalog: the pipelines, by name; at least one.
         tokenizers: the tokenizers of those that read captions, by name.
         signing: knows the key of signed links.
+        paces: knows how fast the live workers are.
         api_keys: knows the keys of the clients.
         limits: how often each may create jobs.
         uploads: who sent which picture.
@@ -64,6 +66,7 @@ class Services:
     catalog: Mapping[str, PipelineSpec]
     tokenizers: Mapping[str, CaptionTokenizer]
     signing: Signing
+    paces: Paces
     api_keys: KeyTable
     limits: RateLimits
     uploads: Uploads

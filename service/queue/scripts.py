@@ -25,6 +25,7 @@ TRANSITIONS = (
     "announce",
     "maintain",
     "position",
+    "look",
 )
 
 SHARED = (
