@@ -77,7 +77,7 @@ class RedisJobQueue:
         self._client = api_client(url)
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
-        self.outbox = Outbox(self._run)
+        self.outbox = Outbox(self._run, self._hub.watch)
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
