@@ -17,7 +17,7 @@ from service.api import problems
 from service.api.dialects import native
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes import events, health, images, jobs, models, uploads, webhooks
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
@@ -60,7 +60,7 @@ def create_app(
     signing = Signing(settings, queue)
     app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, health):
+    for part in (jobs, events, images, uploads, models, webhooks, health):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,

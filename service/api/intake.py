@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from service.api.acceptance import accept
+from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.dependencies import base_url_of
@@ -79,7 +79,7 @@ async def take(
         base_url=base_url_of(request),
         echo=terms.echo,
         timeout_s=terms.timeout_s if job.timeout_s is None else job.timeout_s,
-        webhook=job.webhook or terms.webhook,
+        webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
         accepted = await services.queue.enqueue(
@@ -121,6 +121,12 @@ async def hold(
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await waiting
+
+
+def _webhook(job: Job, terms: Terms, services: Services) -> WebhookTarget | None:
+    target, pointer = (job.webhook, "/webhook/url") if job.webhook else (terms.webhook, "/webhook")
+    allow_private = services.settings.webhooks.allow_private
+    return target and deliverable(target, pointer, allow_private=allow_private)
 
 
 def _accept(

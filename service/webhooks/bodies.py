@@ -12,6 +12,7 @@ from typing import Any
 from service.jobs import Job
 from service.views.job import job_view
 from service.views.links import Links
+from service.views.prediction import prediction
 
 MAX_BYTES = 20_000
 _TEXT_LIMITS = (4000, 1000, 300, 80, 20)
@@ -22,12 +23,14 @@ def render(dialect: str, event: str, at_ms: int, job: Job, links: Links) -> str:
     """The body that tells of an event.
 
     Args:
-        dialect: whose words it speaks: `native`.
+        dialect: whose words it speaks: `native`, or `replicate`, whose body is the prediction.
         event: one of `WEBHOOK_EVENTS`.
         at_ms: Unix time of the event.
         job: as it was then.
         links: makes the URLs.
     """
+    if dialect == "replicate":
+        return _fitted(prediction(job, links))
     return _fitted(_native(event, at_ms, job, links))
 
 

@@ -11,10 +11,9 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Protocol
@@ -23,8 +22,8 @@ import httpx
 
 from service.addresses import AddressRefused, Endpoint, read_endpoint, require_callable
 
-READ_BYTES = 1024
-"""So much of a refusal is read, for the log."""
+READ_BYTES, _READ_S = 1024, 2.0
+"""So much of a refusal is read, for the log, and for so long."""
 _ADDRESSES_TRIED = 4
 _ERROR_CHARACTERS = 200
 _LONGEST_RETRY_AFTER_S = 86_400.0
@@ -102,8 +101,10 @@ class Caller:
         """Posts `body`; failures of every kind are answers, too."""
         started_s = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s), self._response(url, headers, body) as got:
-                return await self._read(got, started_s)
+            async with contextlib.AsyncExitStack() as stack:
+                async with asyncio.timeout(self._timeout_s):
+                    response = await self._open(stack, url, headers, body)
+                return await self._read(response, time.monotonic() - started_s)
         except TimeoutError:
             error = f"no answer within {self._timeout_s:g} s"
         except AddressRefused as refused:
@@ -112,34 +113,40 @@ class Caller:
             error = f"{type(failed).__name__}: {failed}"
         except (OSError, UnicodeError) as failed:
             error = f"the name can't be resolved: {failed}"
-        return Answer(
-            duration_s=time.monotonic() - started_s, error=error[:_ERROR_CHARACTERS]
-        )
+        return Answer(duration_s=time.monotonic() - started_s, error=error[:_ERROR_CHARACTERS])
 
-    @contextlib.asynccontextmanager
-    async def _response(
-        self, url: str, headers: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[httpx.Response]:
+    async def _open(
+        self,
+        stack: contextlib.AsyncExitStack,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> httpx.Response:
+        """The answer with its body unread; `stack` closes the connection."""
         endpoint = read_endpoint(url, allow_private=self._allow_private)
         addresses = await self._checked(endpoint)
-        async with httpx.AsyncClient(
-            verify=self._tls, trust_env=False, follow_redirects=False, timeout=self._timeout_s
-        ) as client:
-            response = await _first(client, endpoint, addresses, headers, body)
-            try:
-                yield response
-            finally:
-                await response.aclose()
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                verify=self._tls,
+                trust_env=False,
+                follow_redirects=False,
+                timeout=httpx.Timeout(self._timeout_s, connect=self._timeout_s / len(addresses)),
+            )
+        )
+        response = await _first(client, endpoint, addresses, headers, body)
+        stack.push_async_callback(response.aclose)
+        return response
 
     async def _checked(self, endpoint: Endpoint) -> Sequence[str]:
         """The addresses of a host, of which every single one may be called."""
         addresses = list(dict.fromkeys(await self._resolve(endpoint.host, endpoint.port)))
+        if not addresses:
+            raise AddressRefused("the name has no address")
         for address in addresses:
             require_callable(ip_address(address), allow_private=self._allow_private)
         return addresses[:_ADDRESSES_TRIED]
 
-    async def _read(self, response: httpx.Response, started_s: float) -> Answer:
-        duration_s = time.monotonic() - started_s
+    async def _read(self, response: httpx.Response, duration_s: float) -> Answer:
         status = response.status_code
         if response.is_success:
             return Answer(duration_s=duration_s, status=status)
@@ -163,7 +170,7 @@ async def _first(
     """The answer of the first address that can be connected to."""
     *spare, last = addresses
     for address in spare:
-        with contextlib.suppress(httpx.ConnectError):
+        with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
             return await client.send(_request(endpoint, address, headers, body), stream=True)
     return await client.send(_request(endpoint, last, headers, body), stream=True)
 
@@ -182,13 +189,14 @@ def _request(
 
 
 async def _start_of(response: httpx.Response) -> str | None:
-    """The first bytes of a body, as far as they come in time."""
+    """The first bytes of a body, as far as they come soon."""
     data = b""
-    with contextlib.suppress(httpx.HTTPError):
-        async for part in response.aiter_raw(READ_BYTES):
-            data += part
-            if len(data) >= READ_BYTES:
-                break
+    with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(_READ_S):
+            async for part in response.aiter_raw(READ_BYTES):
+                data += part
+                if len(data) >= READ_BYTES:
+                    break
     return data[:READ_BYTES].decode(errors="replace") or None
 
 
