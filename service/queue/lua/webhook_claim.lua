@@ -43,4 +43,4 @@ for _, lane in ipairs(call('ZRANGEBYSCORE', P .. 'webhooks', '-inf', now, 'LIMIT
 end
 
 local head = call('ZRANGE', P .. 'webhooks', 0, 0, 'WITHSCORES')
-return {claims, head[1] and math.max(0, head[2] - now)}
+return {claims, head[1] and math.max(0, head[2] - now) or false}
