@@ -1,12 +1,13 @@
 """Deliveries: what the outbox holds of each event on its way to a client's server. Pure.
 
-Reads what the `webhook_*` transitions return; knows neither Redis nor HTTP.
+Reads what the `webhook_*` transitions return; knows neither Redis nor HTTP. Members of an attempt
+that this release doesn't know are dropped, so that two releases can share a queue.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -129,7 +130,12 @@ def delivery_from_answer(answer: Sequence[Any]) -> Delivery:
 
 def _attempts(record: Mapping[str, str]) -> tuple[Attempt, ...]:
     numbers = range(1, int(record["attempts"]) + 1)
-    return tuple(Attempt(**json.loads(record[f"attempt:{number}"])) for number in numbers)
+    return tuple(_attempt(json.loads(record[f"attempt:{number}"])) for number in numbers)
+
+
+def _attempt(members: Mapping[str, Any]) -> Attempt:
+    known = {member.name for member in fields(Attempt)}
+    return Attempt(**{name: value for name, value in members.items() if name in known})
 
 
 def _state(text: str) -> DeliveryState:
