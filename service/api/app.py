@@ -23,7 +23,7 @@ from service.api.limits import RateLimits
 from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, samplers, uploads
+from service.api.routes import events, health, images, jobs, models, samplers, uploads, webhooks
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
@@ -109,7 +109,7 @@ def create_app(
         ),
     )
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, samplers, *_ADAPTERS, health):
+    for part in (jobs, events, images, uploads, models, samplers, webhooks, *_ADAPTERS, health):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]

@@ -22,6 +22,7 @@ from service.queue.codec import job_from_hash, paired
 from service.queue.connection import api_client, redis_errors
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
+from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.quota import Quota
 from service.queue.records import Events, JobFilter, JobRecords, Jobs, Standing, standing
@@ -68,6 +69,7 @@ class RedisJobQueue:
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
+        self.outbox = Outbox(self._run, self._hub.watch)
 
     @property
     def client(self) -> Redis:
@@ -326,6 +328,14 @@ class RedisJobQueue:
         with redis_errors():
             await self._client.set(name, secrets.token_hex(32), nx=True)
             return str(await self._client.get(name)).encode()
+
+    async def webhook_secret(self, tenant: str) -> str:
+        """What verifies the deliveries to a tenant's servers; the first question makes it."""
+        return (await self.outbox.secrets(tenant)).newest
+
+    async def rotate_webhook_secret(self, tenant: str) -> str:
+        """A new secret for a tenant; its former one signs on for a day."""
+        return (await self.outbox.rotate_secret(tenant)).newest
 
     async def ping(self) -> None:
         """Returns when Redis answers.
