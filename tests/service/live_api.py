@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.api.app import create_app
 from service.jobs import ImageRecord
@@ -105,7 +106,7 @@ def tiny_app(settings: Settings, folder: Path) -> FastAPI:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
+def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Runs `app` under uvicorn in a thread and gives its URL."""
     config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
