@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from starlette.types import Receive, Scope, Send
+from fastapi.sse import format_sse_event
 
 from service.api.dependencies import JobDep, LinksDep
 from service.api.problems import declared
 from service.api.services import ServicesDep
+from service.api.streams import EventStream
 from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from service.events import Event, Image, Progress, event_to_record
 from service.jobs import Job
@@ -28,24 +28,11 @@ _END = "end"
 _EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
 _RECONNECT_AFTER_MS = 2000
 _RETRY_S = 1.0
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _STREAM = {
     "description": "`queued`, `started`, `progress`, `preview`, `image`, one of `succeeded`, "
     "`failed` and `canceled`, then `end`",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-
-
-class _EventStream(EventSourceResponse):
-    """Closes its source as soon as the client has gone."""
-
-    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(source, headers=_HEADERS)
-        self._source = source
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with contextlib.aclosing(self._source):
-            await super().__call__(scope, receive, send)
 
 
 @router.get(
@@ -74,7 +61,7 @@ async def get_events(
         where = "/header/last-event-id" if last_event_id else "/query/last_event_id"
         raise InvalidRequest.of([FieldError(where, "not the id of an event of this stream")])
     events = _blocks(services.queue, job, links, after)
-    return _EventStream(_with_keepalive(events, services.settings.api.keepalive_s))
+    return EventStream(events, services.settings.api.keepalive_s)
 
 
 async def _blocks(
@@ -112,30 +99,3 @@ def _data(job: Job, links: Links, event: Event) -> dict[str, Any]:
         case Progress(step=step, total_steps=total):
             record["progress"] = min(step / total, 1.0) if total else 0.0
     return record
-
-
-async def _with_keepalive(
-    source: AsyncGenerator[bytes, None], interval_s: float
-) -> AsyncGenerator[bytes, None]:
-    """`source`, with a comment whenever it is silent for long, so that proxies keep it open."""
-    upcoming: asyncio.Task[bytes | None] | None = None
-    try:
-        while True:
-            upcoming = upcoming or asyncio.create_task(_next(source))
-            done, _ = await asyncio.wait({upcoming}, timeout=interval_s)
-            if not done:
-                yield KEEPALIVE_COMMENT
-                continue
-            block, upcoming = upcoming.result(), None
-            if block is None:
-                return
-            yield block
-    finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.wait({upcoming})
-        await source.aclose()
-
-
-async def _next(source: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(source, None)
