@@ -61,6 +61,7 @@ KEYS = (
     ),
     Key("jobs:<tenant>", "zset", False, "a tenant's jobs, by id; goes with the last of them"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
+    Key("webhook-secrets:<tenant>", "hash", True, "what signs the tenant's deliveries"),
 )
 
 

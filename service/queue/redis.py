@@ -34,6 +34,7 @@ from service.queue.codec import (
 from service.queue.connection import api_client, redis_errors
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
+from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.scripts import milliseconds, sources, times
 from service.settings import QueueSettings
@@ -76,6 +77,7 @@ class RedisJobQueue:
         self._client = api_client(url)
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
+        self.outbox = Outbox(self._run)
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
@@ -229,6 +231,14 @@ class RedisJobQueue:
         with redis_errors():
             await self._client.set(name, secrets.token_hex(32), nx=True)
             return str(await self._client.get(name)).encode()
+
+    async def webhook_secret(self, tenant: str) -> str:
+        """What verifies the deliveries to a tenant's servers; the first question makes it."""
+        return (await self.outbox.secrets(tenant)).newest
+
+    async def rotate_webhook_secret(self, tenant: str) -> str:
+        """A new secret for a tenant; its former one signs on for a day."""
+        return (await self.outbox.rotate_secret(tenant)).newest
 
     async def ping(self) -> None:
         """Returns when Redis answers.

@@ -23,6 +23,7 @@ TRANSITIONS = (
     "announce",
     "maintain",
     "position",
+    "webhook_secrets",
 )
 
 SHARED = ("words", "events", "waiting", "outbox", "lifecycle", "maintenance")
