@@ -14,10 +14,11 @@ from fastapi import FastAPI
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
-from service.api.dialects import native
+from service.api.dialects import native, replicate
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
 from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes.replicate.router import router as replicate_router
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
@@ -60,6 +61,7 @@ def create_app(
     signing = Signing(settings, queue)
     app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
     problems.install(app)
+    app.include_router(replicate_router)  # its stream lies among the files of `images`
     for part in (jobs, events, images, uploads, models, health):
         app.include_router(part.router)
     app.add_middleware(
@@ -79,6 +81,8 @@ def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
     return {
         ("POST", "/v1/jobs"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/v1/images"): words + picture,
+        ("POST", "/replicate/v1/files"): words + picture,
+        ("POST", "/replicate/v1/*predictions"): words + len(PICTURE_FIELDS) * in_base64,
     }
 
 
@@ -122,8 +126,8 @@ def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
     document: dict[str, Any] = generate()
     template = "#/components/schemas/{model}"
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (native.Problem, JobCreate):
+    for kind in (native.Problem, replicate.ReplicateProblem, JobCreate):
         schema = kind.model_json_schema(ref_template=template)
-        schemas.update(schema.pop("$defs"))
+        schemas.update(schema.pop("$defs", {}))
         schemas[kind.__name__] = schema
     return document

@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -71,7 +72,7 @@ class BodyLimit:
     Args:
         app: what is served.
         max_body_bytes: the bound.
-        exceptions: other bounds, by method and path.
+        exceptions: other bounds, by method and path, in which `*` stands for anything.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
+        most = self._bound(scope)
         declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
         refused = declared.isdecimal() and int(declared) > most
         seen = 0
@@ -102,6 +103,12 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_within_limit, send)
+
+    def _bound(self, scope: Scope) -> int:
+        for (method, pattern), most in self._exceptions.items():
+            if method == scope["method"] and fnmatchcase(scope["path"], pattern):
+                return most
+        return self._max_body_bytes
 
 
 def _too_large(most: int) -> HTTPException:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from service.api.dialects import native
+from service.api.dialects import native, replicate
 from service.api.refusals import Refusal
 from service.errors import (
     Conflict,
@@ -65,7 +65,7 @@ _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
 
 
 Render = Callable[[Refusal, Scope], Response]
-_DIALECTS: tuple[tuple[str, Render], ...] = ()
+_DIALECTS: tuple[tuple[str, Render], ...] = (("/replicate/", replicate.render),)
 """Who speaks below which path; the native dialect speaks everywhere else."""
 
 

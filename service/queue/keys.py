@@ -61,6 +61,10 @@ KEYS = (
     ),
     Key("jobs:<tenant>", "zset", False, "a tenant's jobs, by id; goes with the last of them"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
+    Key(
+        "uploads:<tenant>", "zset", False, "upload → Unix time, ms, of its end; goes with the last"
+    ),
+    Key("upload:<tenant>:<upload>", "string", False, "its record as JSON; goes at its end"),
     Key("webhook-secrets:<tenant>", "hash", True, "what signs the tenant's deliveries"),
 )
 

@@ -37,6 +37,7 @@ from service.queue.keys import HINTS, quoted
 from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.scripts import milliseconds, sources, times
+from service.queue.uploads import Uploads
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
@@ -78,6 +79,7 @@ class RedisJobQueue:
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self.outbox = Outbox(self._run)
+        self.uploads = Uploads(self._client, prefix)
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
@@ -152,6 +154,13 @@ class RedisJobQueue:
             found += [job for job in jobs if job and status in (None, job.status)]
             cursor = ids[-1]
         return found[:limit], found[limit - 1].id
+
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        key = f"{self._prefix}jobs:{quoted(tenant)}"
+        with redis_errors():
+            ids = await self._client.zrangebylex(key, f"({job_id}", "+", start=0, num=limit)
+        return cast(Sequence[str], ids)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Ends a queued job, asks the owner of a running one to stop, leaves a final one alone."""

@@ -1,7 +1,6 @@
 """Finished images, as bytes: for their owner's key, or for whoever has a signed link."""
 
 import asyncio
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -10,9 +9,10 @@ from service.api.dependencies import JobDep
 from service.api.entity_tags import is_held
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
-from service.errors import Forbidden, NotFound
-from service.jobs import ImageRecord, Job, is_job_id
-from service.views.links import EXTENSIONS, file_path
+from service.api.signed import signed_image
+from service.errors import NotFound
+from service.jobs import ImageRecord, Job
+from service.views.links import EXTENSIONS
 
 router = APIRouter(tags=["images"])
 
@@ -56,15 +56,8 @@ async def get_file(
     signature: Annotated[str, Query(max_length=128)],
 ) -> Response:
     """An image by the signed link of a job's `images`; asks for no key."""
-    signer = await services.signing.signer()
     path = f"/v1/files/{job_id}/{name}"
-    if not signer.verify(path, expires, signature, now_s=time.time()):
-        raise Forbidden("The link's signature is wrong, or its time is over: fetch the job anew.")
-    job = await services.queue.get(job_id) if is_job_id(job_id) else None
-    images = job.images if job else ()
-    record = next((image for image in images if file_path(job_id, image) == path), None)
-    if job is None or record is None:
-        raise NotFound("There is no such image any more.")
+    job, record = await signed_image(services, job_id, path, expires, signature)
     return await image_response(request, job, record, services)
 
 
