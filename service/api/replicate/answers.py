@@ -50,7 +50,7 @@ class PredictionPage(BaseModel):
     results: list[Prediction]
 
 
-class Version(BaseModel):
+class ReplicateVersion(BaseModel):
     """A model's weights and what they take."""
 
     id: str
@@ -59,15 +59,15 @@ class Version(BaseModel):
     openapi_schema: dict[str, Any]
 
 
-class VersionPage(BaseModel):
+class ReplicateVersionPage(BaseModel):
     """The one version of a model."""
 
     previous: None
     next: None
-    results: list[Version]
+    results: list[ReplicateVersion]
 
 
-class Model(BaseModel):
+class ReplicateModel(BaseModel):
     """A pipeline under one of its names."""
 
     url: str
@@ -81,24 +81,24 @@ class Model(BaseModel):
     run_count: int
     cover_image_url: None
     default_example: None
-    latest_version: Version
+    latest_version: ReplicateVersion
 
 
-class ModelPage(BaseModel):
+class ReplicateModelPage(BaseModel):
     """All models."""
 
     previous: None
     next: None
-    results: list[Model]
+    results: list[ReplicateModel]
 
 
-class FileUrls(BaseModel):
+class ReplicateFileUrls(BaseModel):
     """Where a file is."""
 
     get: str = Field(description="stands for the file in the input of a prediction")
 
 
-class File(BaseModel):
+class ReplicateFile(BaseModel):
     """An uploaded file."""
 
     id: str
@@ -110,18 +110,18 @@ class File(BaseModel):
     metadata: dict[str, Any]
     created_at: str
     expires_at: str
-    urls: FileUrls
+    urls: ReplicateFileUrls
 
 
-class FilePage(BaseModel):
+class ReplicateFilePage(BaseModel):
     """Files, newest first."""
 
     previous: None
     next: str | None
-    results: list[File]
+    results: list[ReplicateFile]
 
 
-class Account(BaseModel):
+class ReplicateAccount(BaseModel):
     """Who asks."""
 
     type: Literal["organization"]
@@ -130,7 +130,7 @@ class Account(BaseModel):
     github_url: None
 
 
-class Hardware(BaseModel):
+class ReplicateHardware(BaseModel):
     """A kind of device that a live worker has."""
 
     sku: str

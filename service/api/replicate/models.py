@@ -90,16 +90,20 @@ class Library:
         return NamedModel(model_name(pipeline), spec) if spec else None
 
 
-@functools.cache
 def version_of(spec: PipelineSpec) -> str:
     """64 hex digits that change with a pipeline's description and weights; found once a process.
 
     Weights count by their recorded checksum; without one, by their size and three pieces of them.
     """
+    return _version(spec, spec.folder)  # equal descriptions may lie in two folders
+
+
+@functools.cache
+def _version(spec: PipelineSpec, folder: Path) -> str:
     members = asdict(spec) | {"folder": None}
     digest = hashlib.sha256(json.dumps(members, sort_keys=True).encode())
     for path in weight_files(spec):
-        digest.update(f"\n{path.name} {_fingerprint(path, spec.folder)}".encode())
+        digest.update(f"\n{path.name} {_fingerprint(path, folder)}".encode())
     return digest.hexdigest()
 
 

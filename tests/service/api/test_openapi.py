@@ -9,7 +9,7 @@ import pytest
 
 from tests.service.live_api import LiveApi
 
-PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+SCHEMAS = {"/replicate/": "ReplicateProblem"}
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
 
@@ -27,12 +27,20 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def problem_of(operation: str) -> dict[str, Any]:
+    """What the errors of an operation are declared as."""
+    path = operation.partition(" ")[2]
+    names = (name for prefix, name in SCHEMAS.items() if path.startswith(prefix))
+    reference = {"$ref": f"#/components/schemas/{next(names, 'Problem')}"}
+    return {"application/problem+json": {"schema": reference}}
+
+
 def test_every_error_is_declared_as_a_problem(document: dict[str, Any]) -> None:
     found = operations(document)
     for name, operation in found.items():
         errors = {code: each for code, each in operation["responses"].items() if code >= "400"}
         assert name == "GET /healthz" or {"500", "503"} <= set(errors)
-        assert all(each["content"] == PROBLEM for each in errors.values()), name
+        assert all(each["content"] == problem_of(name) for each in errors.values()), name
     assert {"400", "413", "415", "422", "429"} <= set(found["POST /v1/jobs"]["responses"])
 
 

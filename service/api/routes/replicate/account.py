@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Response
 
 from service.api.dialects.replicate import answered
-from service.api.replicate.answers import Account, Hardware, SigningSecret, answer
+from service.api.replicate.answers import ReplicateAccount, ReplicateHardware, SigningSecret, answer
 from service.api.replicate.door import DoorDep
 
 router = APIRouter(tags=["replicate"])
 
 
-@router.get("/account", response_class=Response, responses=answered(Account))
+@router.get("/account", response_class=Response, responses=answered(ReplicateAccount))
 async def get_account(door: DoorDep) -> Response:
     """The tenant of this client's key."""
     names = {"username": door.tenant, "name": door.tenant}
@@ -19,7 +19,7 @@ async def get_account(door: DoorDep) -> Response:
 @router.get(
     "/hardware",
     response_class=Response,
-    responses={**answered(Hardware), 200: {"model": list[Hardware]}},
+    responses={**answered(ReplicateHardware), 200: {"model": list[ReplicateHardware]}},
 )
 async def list_hardware(door: DoorDep) -> Response:
     """The devices of the live workers."""

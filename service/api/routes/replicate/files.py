@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from service.api.bodies import read_form
 from service.api.dependencies import is_form
 from service.api.dialects.replicate import answered, declared
-from service.api.replicate.answers import File, FilePage, answer, file_answer
+from service.api.replicate.answers import ReplicateFile, ReplicateFilePage, answer, file_answer
 from service.api.replicate.door import DoorDep
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs import ulid
@@ -53,7 +53,7 @@ class _Sent:
     "",
     status_code=201,
     response_class=Response,
-    responses=answered(File, 400, 413, 415, 422, status=201),
+    responses=answered(ReplicateFile, 413, 415, status=201),
     openapi_extra={"requestBody": _BODY},
 )
 async def create_file(door: DoorDep) -> Response:
@@ -68,7 +68,7 @@ async def create_file(door: DoorDep) -> Response:
     return answer(file_answer(upload, door.links), 201)
 
 
-@router.get("", response_class=Response, responses=answered(FilePage, 422))
+@router.get("", response_class=Response, responses=answered(ReplicateFilePage))
 async def list_files(
     door: DoorDep, cursor: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
@@ -81,7 +81,7 @@ async def list_files(
     return answer({"previous": None, "next": link, "results": results})
 
 
-@router.get("/{file_id}", response_class=Response, responses=answered(File, 404))
+@router.get("/{file_id}", response_class=Response, responses=answered(ReplicateFile, 404))
 async def get_file(door: DoorDep, file_id: str) -> Response:
     """What is known of a file."""
     upload = await door.services.queue.uploads.get(door.tenant, file_id)
@@ -119,8 +119,9 @@ async def _sent(form: FormData) -> _Sent:
         raise _refusal("content", "is required, as a file")
     name = await _text(form, "filename") or content.filename or "file"
     kind = await _text(form, "type") or content.content_type or "application/octet-stream"
-    if max(len(name), len(kind)) > _LONGEST_NAME:
-        raise _refusal("filename", f"must have at most {_LONGEST_NAME} characters")
+    for field, text in (("filename", name), ("type", kind)):
+        if len(text) > _LONGEST_NAME:
+            raise _refusal(field, f"must have at most {_LONGEST_NAME} characters")
     return _Sent(await content.read(), name, kind, _metadata(await _text(form, "metadata")))
 
 

@@ -3,7 +3,13 @@
 from fastapi import APIRouter, Response
 
 from service.api.dialects.replicate import answered
-from service.api.replicate.answers import Model, ModelPage, Version, VersionPage, answer
+from service.api.replicate.answers import (
+    ReplicateModel,
+    ReplicateModelPage,
+    ReplicateVersion,
+    ReplicateVersionPage,
+    answer,
+)
 from service.api.replicate.door import DoorDep
 from service.api.replicate.versions import model_answer, version_answer
 from service.errors import NotFound
@@ -11,21 +17,23 @@ from service.errors import NotFound
 router = APIRouter(prefix="/models", tags=["replicate"])
 
 
-@router.get("", response_class=Response, responses=answered(ModelPage))
+@router.get("", response_class=Response, responses=answered(ReplicateModelPage))
 async def list_models(door: DoorDep) -> Response:
     """Every pipeline under each of its names."""
     models = [model_answer(model, door.links) for model in door.library.models()]
     return answer(_page(models))
 
 
-@router.get("/{owner}/{name}", response_class=Response, responses=answered(Model, 404))
+@router.get("/{owner}/{name}", response_class=Response, responses=answered(ReplicateModel, 404))
 async def get_model(door: DoorDep, owner: str, name: str) -> Response:
     """A model with its version."""
     return answer(model_answer(door.model(owner, name), door.links))
 
 
 @router.get(
-    "/{owner}/{name}/versions", response_class=Response, responses=answered(VersionPage, 404)
+    "/{owner}/{name}/versions",
+    response_class=Response,
+    responses=answered(ReplicateVersionPage, 404),
 )
 async def list_versions(door: DoorDep, owner: str, name: str) -> Response:
     """The one version of a model: that of its weights as they are."""
@@ -35,7 +43,7 @@ async def list_versions(door: DoorDep, owner: str, name: str) -> Response:
 @router.get(
     "/{owner}/{name}/versions/{version_id}",
     response_class=Response,
-    responses=answered(Version, 404),
+    responses=answered(ReplicateVersion, 404),
 )
 async def get_version(door: DoorDep, owner: str, name: str, version_id: str) -> Response:
     """A version: what it takes and what it gives."""

@@ -21,7 +21,7 @@ router = APIRouter(tags=["replicate"])
 _CREATED = {
     201: {"model": Prediction, "description": "created; or ended within the wait"},
     202: {"model": Prediction, "description": "the wait is over before the prediction"},
-    **declared(400, 404, 413, 415, 422),
+    **declared(400, 404, 413, 415),
 }
 
 
@@ -85,7 +85,7 @@ async def create_prediction_of_deployment(
     return await create(door, model, body, deployment=model.id)
 
 
-@router.get("/predictions", response_class=Response, responses=answered(PredictionPage, 422))
+@router.get("/predictions", response_class=Response, responses=answered(PredictionPage))
 async def list_predictions(
     door: DoorDep,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
