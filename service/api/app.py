@@ -14,10 +14,13 @@ from fastapi import FastAPI
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
-from service.api.dialects import native, replicate
+from service.api.dialects import huggingface, native, openai, replicate
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
 from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes.huggingface import models as huggingface_models
+from service.api.routes.openai import files as openai_files
+from service.api.routes.openai import images as openai_images
 from service.api.routes.replicate.router import router as replicate_router
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
@@ -29,6 +32,16 @@ from service.store.protocol import ImageStore
 SWEEP_EVERY_S = 3600.0
 SWEEP_MARGIN_S = 86_400.0
 """An image is older than its job's end, from which the retention counts: by at most a day."""
+
+_ADAPTERS = (openai_images, openai_files, huggingface_models)
+_UNFOUND_SCHEMAS = (
+    native.Problem,
+    openai.OpenAIError,
+    openai.ModelProblem,
+    huggingface.HuggingFaceError,
+    replicate.ReplicateProblem,
+    JobCreate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +75,7 @@ def create_app(
     app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
     problems.install(app)
     app.include_router(replicate_router)  # its stream lies among the files of `images`
-    for part in (jobs, events, images, uploads, models, health):
+    for part in (jobs, events, images, uploads, models, *_ADAPTERS, health):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,
@@ -75,14 +88,19 @@ def create_app(
 
 
 def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
-    """Largest body of the routes that take pictures, by method and path."""
+    """Largest body of the routes that take pictures, by method and path; see `BodyLimit`."""
     words, picture = settings.max_body_bytes, settings.max_picture_bytes
     in_base64 = 4 * (picture // 3 + 1)
     return {
         ("POST", "/v1/jobs"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/v1/images"): words + picture,
+        ("POST", "/v1/images/edits"): words + len(PICTURE_FIELDS) * picture,
+        ("POST", "/v1/images/variations"): words + picture,
+        ("POST", "/hf/models/"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/replicate/v1/files"): words + picture,
-        ("POST", "/replicate/v1/*predictions"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/predictions"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/models/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/deployments/"): words + len(PICTURE_FIELDS) * in_base64,
     }
 
 
@@ -121,12 +139,12 @@ async def _sweep(services: Services) -> None:
 def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
     """The description of the API, with the schemas that FastAPI doesn't find by itself.
 
-    They are those of every error, and of the body that is read as JSON or as a form.
+    They are those of every error, and of the bodies that routes read themselves.
     """
     document: dict[str, Any] = generate()
     template = "#/components/schemas/{model}"
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (native.Problem, replicate.ReplicateProblem, JobCreate):
+    for kind in _UNFOUND_SCHEMAS:
         schema = kind.model_json_schema(ref_template=template)
         schemas.update(schema.pop("$defs", {}))
         schemas[kind.__name__] = schema

@@ -33,10 +33,11 @@ SUBMISSION_BODY = {
     },
 }
 """The body of `POST /v1/jobs` in OpenAPI's words."""
-_VERBATIM = frozenset(
+VERBATIM = frozenset(
     {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
     | set(PICTURE_FIELDS)
 )
+"""Fields of a form whose text stands for itself, though it may look like a number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,21 +76,21 @@ async def read_submission(request: Request) -> Submission:
         finally:
             await form.close()
     require_json(request)
-    members = await _read_json(request)
+    members = await read_json(request)
     return Submission(_checked(members), members=members)
 
 
 SubmissionDep = Annotated[Submission, Depends(read_submission)]
 
 
-async def read_form(request: Request) -> FormData:
+async def read_form(request: Request, max_files: int = len(PICTURE_FIELDS)) -> FormData:
     """The fields and files of a form.
 
     Raises:
         InvalidRequest: it can't be read as one.
     """
     try:
-        return await request.form(max_files=len(PICTURE_FIELDS), max_fields=_FORM_FIELDS)
+        return await request.form(max_files=max_files, max_fields=_FORM_FIELDS)
     except HTTPException as error:
         if error.status_code != 400:
             raise
@@ -97,7 +98,13 @@ async def read_form(request: Request) -> FormData:
         raise InvalidRequest.of([FieldError("", detail)]) from error
 
 
-async def _read_json(request: Request) -> Any:
+async def read_json(request: Request) -> Any:
+    """The JSON of a body; None where it is empty.
+
+    Raises:
+        RequestValidationError: it isn't JSON.
+        HTTPException: status 400, for JSON that Python can't read.
+    """
     raw = await request.body()
     if not raw:
         return None
@@ -122,13 +129,13 @@ def _members(form: FormData) -> dict[str, Any]:
             if name not in PICTURE_FIELDS:
                 wrong.append(FieldError(f"/{name}", "is no picture: send it as text"))
         else:
-            members[name] = value if name in _VERBATIM else _number_or_text(value)
+            members[name] = value if name in VERBATIM else number_or_text(value)
     if wrong:
         raise InvalidRequest.of(dict.fromkeys(wrong))
     return members
 
 
-def _number_or_text(text: str) -> Any:
+def number_or_text(text: str) -> Any:
     """What JSON would make of a form's text: `3`, `[0, 1]`, `{"a": "b"}`; else the text itself."""
     try:
         return json.loads(text)

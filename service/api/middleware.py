@@ -8,7 +8,6 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -72,7 +71,7 @@ class BodyLimit:
     Args:
         app: what is served.
         max_body_bytes: the bound.
-        exceptions: other bounds, by method and path, in which `*` stands for anything.
+        exceptions: other bounds, by method and path; one that ends in a slash is of all below it.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._bound(scope)
+        most = self._bound(scope["method"], scope["path"])
         declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
         refused = declared.isdecimal() and int(declared) > most
         seen = 0
@@ -104,11 +103,14 @@ class BodyLimit:
 
         await self._app(scope, receive_within_limit, send)
 
-    def _bound(self, scope: Scope) -> int:
-        for (method, pattern), most in self._exceptions.items():
-            if method == scope["method"] and fnmatchcase(scope["path"], pattern):
-                return most
-        return self._max_body_bytes
+    def _bound(self, method: str, path: str) -> int:
+        below = (
+            most
+            for (of, prefix), most in self._exceptions.items()
+            if prefix.endswith("/") and method == of and path.startswith(prefix)
+        )
+        exact = self._exceptions.get((method, path))
+        return next(below, self._max_body_bytes) if exact is None else exact
 
 
 def _too_large(most: int) -> HTTPException:
