@@ -32,12 +32,12 @@ from service.queue.codec import (
     paired,
 )
 from service.queue.connection import api_client, redis_errors
+from service.queue.files import Files
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
 from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.scripts import milliseconds, sources, times
-from service.queue.uploads import Uploads
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
@@ -79,7 +79,7 @@ class RedisJobQueue:
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self.outbox = Outbox(self._run)
-        self.uploads = Uploads(self._client, prefix)
+        self.files = Files(self._client, prefix)
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None

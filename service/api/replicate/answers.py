@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from service.queue.uploads import Upload
+from service.queue.files import FileRecord
 from service.views.links import Links
 from service.views.prediction import time_text
 
@@ -148,17 +148,17 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
-def file_answer(upload: Upload, links: Links) -> dict[str, Any]:
-    """An upload as a client sees it."""
+def file_answer(file: FileRecord, links: Links) -> dict[str, Any]:
+    """An uploaded file as a client sees it."""
     return {
-        "id": upload.id,
-        "name": upload.name,
-        "content_type": upload.content_type,
-        "size": upload.file_bytes,
-        "etag": upload.sha256,
-        "checksums": {"sha256": upload.sha256},
-        "metadata": dict(upload.metadata),
-        "created_at": time_text(upload.created_at_ms),
-        "expires_at": time_text(upload.expires_at_ms),
-        "urls": {"get": links.to(f"/replicate/v1/files/{upload.id}")},
+        "id": file.id,
+        "name": file.name,
+        "content_type": file.content_type,
+        "size": file.file_bytes,
+        "etag": file.sha256,
+        "checksums": {"sha256": file.sha256},
+        "metadata": dict(file.metadata),
+        "created_at": time_text(file.created_at_ms),
+        "expires_at": time_text(file.expires_at_ms),
+        "urls": {"get": links.to(f"/replicate/v1/files/{file.id}")},
     }

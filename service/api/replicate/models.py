@@ -85,7 +85,7 @@ class Library:
         return found if found and (not colon or version == found.version) else None
 
     def _bare(self, name: str) -> NamedModel | None:
-        pipeline = self.aliases.get(name, name)
+        pipeline = name if name in self.catalog else self.aliases.get(name, name)
         spec = self.catalog.get(pipeline)
         return NamedModel(model_name(pipeline), spec) if spec else None
 

@@ -14,7 +14,8 @@ from service.api.pictures import PICTURE_FIELDS
 from service.api.replicate.requests import PredictionInput
 from service.api.services import Services
 from service.api.signed import signed_image
-from service.errors import FieldError, Forbidden, InvalidRequest, NotFound
+from service.errors import FieldError, Forbidden, InputLost, InvalidRequest, NotFound
+from service.store.inputs import fetch_input
 from service.views.links import Links
 
 FILES_PATH = "/replicate/v1/files/"
@@ -77,14 +78,21 @@ async def _found(text: str, services: Services, links: Links, tenant: str) -> st
         )
     path, _, query = text.removeprefix(links.base_url).partition("?")
     if path.startswith(FILES_PATH):
-        upload_id = path.removeprefix(FILES_PATH)
-        upload = await services.queue.uploads.get(tenant, upload_id)
-        if upload is None:
-            raise NotFound(f"there is no file {upload_id!r}, or none any more: upload it again")
-        return upload.sha256
+        file_id = path.removeprefix(FILES_PATH)
+        file = await services.queue.files.get(tenant, file_id)
+        if file is None:
+            raise NotFound(f"there is no file {file_id!r}, or none any more: upload it again")
+        return await asyncio.to_thread(_kept, file.sha256, services)
     if path.startswith(_IMAGES_PATH):
         return await _own_image(path, query, services)
     raise NotFound("is no file of this service")
+
+
+def _kept(sha256: str, services: Services) -> bytes:
+    try:
+        return fetch_input(services.store, sha256)
+    except InputLost as error:
+        raise NotFound(error.detail) from error
 
 
 async def _own_image(path: str, query: str, services: Services) -> bytes:

@@ -11,15 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName
 from service.api.schemas import FINAL_EVENTS, JobCreate, Number, PictureText, Steps, Text
+from service.api.synonyms import sampler_name
 from service.errors import FieldError, InvalidRequest
 from service.jobs import WebhookTarget
 from service.views.job import OutputFormat
 
-_SAMPLERS: Mapping[str, SamplerName] = {
-    "dpmsolvermultistep": SamplerName.DPMPP_2M,
-    "unipcmultistep": SamplerName.UNIPC,
-}
-"""Names that widespread models have for samplers of ours, in lower case."""
 _NATIVE = {
     "num_outputs": "n",
     "num_inference_steps": "steps",
@@ -37,9 +33,7 @@ _DEFAULT_FILTER = ("output", "completed")
 
 
 def _known_sampler(value: object) -> object:
-    if isinstance(value, str):
-        return _SAMPLERS.get(value.lower(), value.lower())
-    return value
+    return sampler_name(value) if isinstance(value, str) else value
 
 
 def _known_format(value: object) -> object:

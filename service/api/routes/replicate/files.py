@@ -17,7 +17,7 @@ from service.api.replicate.answers import ReplicateFile, ReplicateFilePage, answ
 from service.api.replicate.door import DoorDep
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs import ulid
-from service.queue.uploads import Upload
+from service.queue.files import FileRecord
 from service.store.inputs import keep_input
 
 router = APIRouter(prefix="/files", tags=["replicate"])
@@ -41,7 +41,7 @@ _BODY = {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sent:
-    """The parts of an upload."""
+    """The parts of an file."""
 
     data: bytes
     name: str
@@ -63,9 +63,9 @@ async def create_file(door: DoorDep) -> Response:
     if len(sent.data) > largest:
         raise _refusal("content", f"has more than {largest} bytes")
     digest = await asyncio.to_thread(keep_input, door.services.store, sent.data)
-    upload = _record(sent, digest, life_s=door.services.settings.queue.retention_s)
-    await door.services.queue.uploads.add(door.tenant, upload)
-    return answer(file_answer(upload, door.links), 201)
+    file = _record(sent, digest, life_s=door.services.settings.queue.retention_s)
+    await door.services.queue.files.add(door.tenant, file)
+    return answer(file_answer(file, door.links), 201)
 
 
 @router.get("", response_class=Response, responses=answered(ReplicateFilePage))
@@ -73,21 +73,19 @@ async def list_files(
     door: DoorDep, cursor: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
     """The files of this client, newest first."""
-    uploads, following = await door.services.queue.uploads.list(
-        door.tenant, cursor=cursor, limit=PAGE
-    )
+    files, following = await door.services.queue.files.list(door.tenant, cursor=cursor, limit=PAGE)
     link = following and door.links.to(f"/replicate/v1/files?cursor={following}")
-    results = [file_answer(upload, door.links) for upload in uploads]
+    results = [file_answer(file, door.links) for file in files]
     return answer({"previous": None, "next": link, "results": results})
 
 
 @router.get("/{file_id}", response_class=Response, responses=answered(ReplicateFile, 404))
 async def get_file(door: DoorDep, file_id: str) -> Response:
     """What is known of a file."""
-    upload = await door.services.queue.uploads.get(door.tenant, file_id)
-    if upload is None:
+    file = await door.services.queue.files.get(door.tenant, file_id)
+    if file is None:
         raise _no_file(file_id)
-    return answer(file_answer(upload, door.links))
+    return answer(file_answer(file, door.links))
 
 
 @router.delete(
@@ -98,7 +96,7 @@ async def get_file(door: DoorDep, file_id: str) -> Response:
 )
 async def delete_file(door: DoorDep, file_id: str) -> Response:
     """Forgets a file; predictions that name it keep their picture."""
-    if not await door.services.queue.uploads.remove(door.tenant, file_id):
+    if not await door.services.queue.files.remove(door.tenant, file_id):
         raise _no_file(file_id)
     return Response(status_code=204)
 
@@ -148,9 +146,9 @@ def _metadata(text: str) -> dict[str, Any]:
     return found
 
 
-def _record(sent: _Sent, digest: str, *, life_s: float) -> Upload:
+def _record(sent: _Sent, digest: str, *, life_s: float) -> FileRecord:
     now_ms = time.time_ns() // 1_000_000
-    return Upload(
+    return FileRecord(
         id=f"file_{ulid(now_ms)}",
         name=sent.name,
         content_type=sent.content_type,

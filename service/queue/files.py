@@ -14,11 +14,11 @@ from service.errors import InvalidRequest
 from service.queue.connection import redis_errors
 from service.queue.keys import quoted
 
-Records = list["Upload"]
+FileList = list["FileRecord"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class FileRecord:
     """One uploaded file.
 
     Attributes:
@@ -42,37 +42,37 @@ class Upload:
     expires_at_ms: int
 
 
-class Uploads:
+class Files:
     """The records of one queue. Every method raises `Unavailable` while Redis can't be reached."""
 
     def __init__(self, client: "Redis", prefix: str) -> None:
         self._client = client
         self._prefix = prefix
 
-    async def add(self, tenant: str, upload: Upload) -> None:
+    async def add(self, tenant: str, file: FileRecord) -> None:
         """Keeps a record until its end."""
-        index, life_ms = self._index(tenant), upload.expires_at_ms - upload.created_at_ms
+        index, life_ms = self._index(tenant), file.expires_at_ms - file.created_at_ms
         with redis_errors():
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.set(self._key(tenant, upload.id), json.dumps(asdict(upload)), px=life_ms)
-                pipeline.zremrangebyscore(index, "-inf", upload.created_at_ms)
-                pipeline.zadd(index, {upload.id: upload.expires_at_ms})
+                pipeline.set(self._key(tenant, file.id), json.dumps(asdict(file)), px=life_ms)
+                pipeline.zremrangebyscore(index, "-inf", file.created_at_ms)
+                pipeline.zadd(index, {file.id: file.expires_at_ms})
                 pipeline.pexpire(index, life_ms)
                 await pipeline.execute()
 
-    async def get(self, tenant: str, upload_id: str) -> Upload | None:
-        """The tenant's upload of that id, or None."""
+    async def get(self, tenant: str, file_id: str) -> FileRecord | None:
+        """The tenant's file of that id, or None."""
         with redis_errors():
-            text = await self._client.get(self._key(tenant, upload_id))
-        return None if text is None else _upload(str(text))
+            text = await self._client.get(self._key(tenant, file_id))
+        return None if text is None else _record(str(text))
 
     async def list(
         self, tenant: str, *, cursor: str | None, limit: int
-    ) -> tuple[Records, str | None]:
-        """A tenant's uploads, newest first, and the cursor of the next page, None on the last one.
+    ) -> tuple[FileList, str | None]:
+        """A tenant's files, newest first, and the cursor of the next page, None on the last one.
 
         Raises:
-            InvalidRequest: `cursor` is not the id of an upload that is still there.
+            InvalidRequest: `cursor` is not the id of a file that is still there.
         """
         index, start = self._index(tenant), 0
         with redis_errors():
@@ -83,27 +83,27 @@ class Uploads:
                 start = int(rank) + 1
             found: Any = await self._client.zrevrange(index, start, start + limit)
             ids = found[:limit]
-            keys = [self._key(tenant, upload_id) for upload_id in ids]
+            keys = [self._key(tenant, file_id) for file_id in ids]
             texts: Any = await self._client.mget(keys) if keys else []
-        records = [_upload(text) for text in texts if text is not None]
+        records = [_record(text) for text in texts if text is not None]
         return records, ids[-1] if len(found) > limit else None
 
-    async def remove(self, tenant: str, upload_id: str) -> bool:
-        """Forgets an upload; False where there is none."""
+    async def remove(self, tenant: str, file_id: str) -> bool:
+        """Forgets a file; False where there is none."""
         with redis_errors():
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.delete(self._key(tenant, upload_id))
-                pipeline.zrem(self._index(tenant), upload_id)
+                pipeline.delete(self._key(tenant, file_id))
+                pipeline.zrem(self._index(tenant), file_id)
                 deleted, _ = await pipeline.execute()
         return bool(deleted)
 
-    def _key(self, tenant: str, upload_id: str) -> str:
-        return f"{self._prefix}upload:{quoted(tenant)}:{quoted(upload_id)}"
+    def _key(self, tenant: str, file_id: str) -> str:
+        return f"{self._prefix}file:{quoted(tenant)}:{quoted(file_id)}"
 
     def _index(self, tenant: str) -> str:
-        return f"{self._prefix}uploads:{quoted(tenant)}"
+        return f"{self._prefix}files:{quoted(tenant)}"
 
 
-def _upload(text: str) -> Upload:
-    names = {member.name for member in fields(Upload)}
-    return Upload(**{name: value for name, value in json.loads(text).items() if name in names})
+def _record(text: str) -> FileRecord:
+    names = {member.name for member in fields(FileRecord)}
+    return FileRecord(**{name: value for name, value in json.loads(text).items() if name in names})
