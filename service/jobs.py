@@ -181,15 +181,9 @@ def new_job_id(now_ms: int | None = None) -> str:
     return "job_" + ulid(time.time_ns() // 1_000_000 if now_ms is None else now_ms)
 
 
-def first_job_id(at_ms: int) -> str:
-    """The id before which every job sorts that is older than `at_ms`, and no other."""
-    return "job_" + ulid(at_ms, 0)
-
-
-def ulid(now_ms: int, chance: int | None = None) -> str:
-    """26 characters that sort by `now_ms`; `chance` is their other 80 bits, by default drawn."""
-    chance = secrets.randbits(80) if chance is None else chance
-    number = (now_ms << 80) | chance
+def ulid(now_ms: int) -> str:
+    """26 characters that sort by `now_ms`, Unix time; 80 bits of them are drawn."""
+    number = (now_ms << 80) | secrets.randbits(80)
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 

@@ -6,10 +6,9 @@ idempotency work the same whatever words a client speaks.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +21,14 @@ from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
 from service.api.idempotency import idempotency_key, request_digest
 from service.api.model_names import real_name
-from service.api.pictures import NO_INPUTS, Inputs, find_inputs
+from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
 from service.api.schemas import JobCreate
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
-from service.queue.redis import Accepted
-from service.store.inputs import fetch_input, keep_input
+from service.queue.quota import Quota
+from service.queue.submission import Accepted
+from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
@@ -92,9 +92,10 @@ async def take(
         KeyReused: its idempotency key stands for another request.
         RateLimited, QueueFull, Unavailable: not now.
     """
+    if principal.key_id is not None and principal.rate is not None:
+        await services.limits.charge(request, principal.key_id, principal.rate)
     if submission.has_pictures:
-        async with services.unpacking:
-            job = await asyncio.to_thread(_accept_with_pictures, submission, services, principal)
+        job = await _accept_with_pictures(submission, services, principal)
     else:
         job = _accept(submission, services, principal)
     job = replace(
@@ -107,7 +108,10 @@ async def take(
     )
     with bound(job_id=job.id):
         accepted = await services.queue.enqueue(
-            job, idempotency_key=terms.idempotency_key, body_hash=terms.body_hash
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            quota=_quota(principal),
         )
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
@@ -147,6 +151,12 @@ async def hold(
             await waiting
 
 
+def _quota(principal: Principal) -> Quota | None:
+    if principal.key_id is None or principal.quota is None:
+        return None
+    return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
+
+
 def _accept(
     submission: Submission, services: Services, principal: Principal, inputs: Inputs = NO_INPUTS
 ) -> Job:
@@ -169,16 +179,33 @@ def _under_its_own_name(body: JobCreate, services: Services) -> JobCreate:
     return body.model_copy(update={"model": real_name(body.model, services)})
 
 
-def _accept_with_pictures(submission: Submission, services: Services, principal: Principal) -> Job:
+async def _accept_with_pictures(
+    submission: Submission, services: Services, principal: Principal
+) -> Job:
     """Accepts a job and keeps its pictures, for its worker to find."""
+    own = await services.uploads.of(principal.tenant, uploads_named(submission.body))
+    async with services.unpacking:
+        job, kept = await asyncio.to_thread(_unpack, submission, services, principal, own)
+    await services.uploads.add(principal.tenant, kept)
+    return job
+
+
+def _unpack(
+    submission: Submission, services: Services, principal: Principal, own: Collection[str]
+) -> tuple[Job, list[str]]:
+    """The job and the digests of its pictures; of uploads it sees the tenant's `own` alone."""
+
+    def fetch(digest: str) -> bytes:
+        if digest not in own:
+            raise no_upload(digest)
+        return fetch_input(services.store, digest)
+
     inputs = find_inputs(
         submission.body,
         submission.files,
-        fetch=functools.partial(fetch_input, services.store),
+        fetch=fetch,
         max_bytes=services.settings.api.max_picture_bytes,
     )
     job = _accept(submission, services, principal, inputs)
-    for data in (inputs.image, inputs.mask):
-        if data is not None:
-            keep_input(services.store, data)
-    return job
+    pictures = [data for data in (inputs.image, inputs.mask) if data is not None]
+    return job, [keep_input(services.store, data) for data in pictures]

@@ -70,6 +70,7 @@ _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
     400: ("malformed_json", "The request body is not JSON"),
     404: ("not_found", NotFound.title),
     405: ("method_not_allowed", "The method is not allowed here"),
+    408: ("body_too_slow", "The request body came too slowly"),
     413: ("body_too_large", "The request body is too large"),
     415: ("unsupported_media_type", "The request body has the wrong content type"),
 }

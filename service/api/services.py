@@ -9,7 +9,11 @@ from fastapi import Depends, Request
 
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
+from service.api.limits import RateLimits
+from service.queue.files import Files
+from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
+from service.queue.uploads import Uploads
 from service.settings import Settings
 from service.store.protocol import ImageStore
 from service.views.links import LinkSigner
@@ -49,6 +53,10 @@ class Services:
         catalog: the pipelines, by name; at least one.
         tokenizers: the tokenizers of those that read captions, by name.
         signing: knows the key of signed links.
+        api_keys: knows the keys of the clients.
+        limits: how often each may create jobs.
+        uploads: who sent which picture.
+        files: what is known of files that were uploaded under a name.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -58,6 +66,10 @@ class Services:
     catalog: Mapping[str, PipelineSpec]
     tokenizers: Mapping[str, CaptionTokenizer]
     signing: Signing
+    api_keys: KeyTable
+    limits: RateLimits
+    uploads: Uploads
+    files: Files
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )

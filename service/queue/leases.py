@@ -8,7 +8,7 @@ worker that was taken for dead can do no harm. All transitions are idempotent, s
 import json
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
@@ -70,14 +70,28 @@ class RedisLeases:
         self._nonce: str | None = None
         self._turn: deque[str] = deque()
 
-    def lease(self, models: Sequence[str], free_slots: int) -> list[Lease]:
+    def lease(
+        self,
+        models: Sequence[str],
+        free_slots: int,
+        *,
+        reserve: int = 0,
+        busy_tenants: Collection[str] = (),
+    ) -> list[Lease]:
         """Takes jobs of these models until their images fill the free slots.
 
         The last job may exceed the slots, so that one with many images is not passed over for ever.
         After `Unavailable` the next call asks for the same answer again. Not for two threads at
         once: each has its own `RedisLeases`.
+
+        Args:
+            models: whose jobs.
+            free_slots: images that the worker has room for.
+            reserve: further slots, for one job each of tenants that have nothing on the worker, so
+                that a newcomer need not wait until another's job ends.
+            busy_tenants: those that have.
         """
-        if free_slots <= 0 or not models:
+        if (free_slots <= 0 and reserve <= 0) or not models:
             return []
         self._nonce = self._nonce or secrets.token_hex(6)
         answer = self._run(
@@ -87,6 +101,8 @@ class RedisLeases:
             nonce=self._nonce,
             models=self._in_turn(models),
             slots=free_slots,
+            reserve=reserve,
+            busy=[quoted(tenant) for tenant in busy_tenants],
             **self._times,
         )
         self._nonce = None

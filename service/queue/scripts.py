@@ -19,6 +19,8 @@ TRANSITIONS = (
     "fail",
     "release",
     "cancel",
+    "delete",
+    "limit",
     "abandon",
     "announce",
     "maintain",
@@ -26,7 +28,16 @@ TRANSITIONS = (
     "webhook_secrets",
 )
 
-SHARED = ("words", "events", "waiting", "outbox", "lifecycle", "maintenance")
+SHARED = (
+    "words",
+    "events",
+    "counters",
+    "fairness",
+    "estimate",
+    "outbox",
+    "lifecycle",
+    "maintenance",
+)
 """Files of `lua/shared/`, each of which may use those before it."""
 
 

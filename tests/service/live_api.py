@@ -14,7 +14,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from service.api.app import create_app
+from service.api_keys import Allowance, ApiKey, digest_of, new_key_id, new_key_text
+from service.cli.http_server import server_config
 from service.jobs import ImageRecord
+from service.queue.key_store import KeyStore
 from service.queue.leases import Lease, RedisLeases
 from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
@@ -38,6 +41,23 @@ class LiveApi:
         assert response.status_code == 202, response.text
         job_id: str = response.json()["id"]
         return job_id
+
+    def new_key(
+        self, tenant: str = "default", *, rate: str | None = None, quota: str | None = None
+    ) -> str:
+        """Creates an API key and returns its text."""
+        text = new_key_text()
+        key = ApiKey(
+            id=new_key_id(),
+            tenant=tenant,
+            digest=digest_of(text),
+            created_at_ms=int(time.time() * 1000),
+            rate=(rate and Allowance.parse(rate)) or None,
+            quota=(quota and Allowance.parse(quota)) or None,
+        )
+        with KeyStore(self.settings.redis.url or "", prefix=self.settings.redis.prefix) as keys:
+            keys.create(key)
+        return text
 
 
 class Worker:
@@ -83,11 +103,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def live_api(redis: RedisSettings, folder: Path, **api: float) -> Iterator[LiveApi]:
+def live_api(redis: RedisSettings, folder: Path, **api: object) -> Iterator[LiveApi]:
     """Runs the API over the given Redis until the block ends."""
     settings = Settings(redis=redis, api=ApiSettings.model_validate(api))
     with (
-        serving(tiny_app(settings, folder)) as url,
+        serving(tiny_app(settings, folder), settings=settings.api) as url,
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         yield LiveApi(url, http, settings, FilesystemStore(folder / "images"))
@@ -106,9 +126,10 @@ def tiny_app(settings: Settings, folder: Path) -> FastAPI:
 
 
 @contextlib.contextmanager
-def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
+def serving(app: ASGIApp, port: int = 0, settings: ApiSettings | None = None) -> Iterator[str]:
     """Runs `app` under uvicorn in a thread and gives its URL."""
-    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+    config = server_config(app, settings or ApiSettings(), port=port)
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

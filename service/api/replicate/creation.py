@@ -20,7 +20,7 @@ from service.api.replicate.requests import (
     webhook_of,
 )
 from service.errors import InvalidRequest
-from service.queue.redis import Accepted
+from service.queue.submission import Accepted
 from service.views.prediction import prediction_path
 
 LONGEST_HOLD_S = 55.0

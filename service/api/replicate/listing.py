@@ -7,12 +7,10 @@ from urllib.parse import urlencode
 
 from service.api.replicate.door import Door
 from service.errors import FieldError, InvalidRequest
-from service.jobs import Job, first_job_id
+from service.jobs import Job
 
 PAGE = 100
 _PATH = "/replicate/v1/predictions"
-_CLOCKS_APART_MS = 10_000
-"""An id has the time of the API process, a creation that of Redis; they may differ so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +31,6 @@ class Period:
         bounds = {"created_after": self.created_after, "created_before": self.created_before}
         return {name: each.isoformat() for name, each in bounds.items() if each is not None}
 
-    @property
-    def start(self) -> str | None:
-        """The cursor of the first page."""
-        if self.created_before is None:
-            return None
-        return first_job_id(min(max(_ms(self.created_before) + _CLOCKS_APART_MS, 0), (1 << 48) - 1))
-
-    def has(self, job: Job) -> bool:
-        """Whether a job was created within it."""
-        if self.is_before(job):
-            return False
-        return self.created_before is None or job.created_at_ms < _ms(self.created_before)
-
-    def is_before(self, job: Job) -> bool:
-        """Whether a job is older than all of it."""
-        return self.created_after is not None and job.created_at_ms < _ms(self.created_after)
-
 
 async def page_of_predictions(door: Door, cursor: str | None, period: Period) -> dict[str, Any]:
     """One page.
@@ -62,17 +43,20 @@ async def page_of_predictions(door: Door, cursor: str | None, period: Period) ->
     Raises:
         InvalidRequest: the cursor is not one of a link.
     """
-    queue = door.services.queue
     try:
-        jobs, following = await queue.list(door.tenant, cursor=cursor or period.start, limit=PAGE)
+        jobs, following = await door.services.queue.list(
+            door.tenant,
+            cursor=cursor,
+            limit=PAGE,
+            created_after_ms=_ms(period.created_after),
+            created_before_ms=_ms(period.created_before),
+        )
     except InvalidRequest as error:
         raise InvalidRequest.of([FieldError("/cursor", "is not one of another page")]) from error
-    if jobs and period.is_before(jobs[-1]):
-        following = None
     return {
         "previous": await _previous(door, jobs, period) if cursor else None,
         "next": following and _link(door, period, following),
-        "results": [door.show(job) for job in jobs if period.has(job)],
+        "results": [door.show(job) for job in jobs],
     }
 
 
@@ -91,6 +75,8 @@ def _link(door: Door, period: Period, cursor: str | None) -> str:
     return door.links.to(f"{_PATH}?{urlencode(query)}" if query else _PATH)
 
 
-def _ms(moment: datetime) -> int:
+def _ms(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1000)

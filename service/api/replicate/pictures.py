@@ -79,7 +79,7 @@ async def _found(text: str, services: Services, links: Links, tenant: str) -> st
     path, _, query = text.removeprefix(links.base_url).partition("?")
     if path.startswith(FILES_PATH):
         file_id = path.removeprefix(FILES_PATH)
-        file = await services.queue.files.get(tenant, file_id)
+        file = await services.files.get(tenant, file_id)
         if file is None:
             raise NotFound(f"there is no file {file_id!r}, or none any more: upload it again")
         return await asyncio.to_thread(_kept, file.sha256, services)

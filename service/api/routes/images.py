@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from service.api.auth import NO_KEY
 from service.api.dependencies import JobDep
 from service.api.entity_tags import is_held
 from service.api.problems import declared
@@ -45,6 +46,7 @@ async def get_image(
 @router.get(
     "/v1/files/{job_id}/{name}",
     response_class=Response,
+    openapi_extra=NO_KEY,
     responses={200: _FOUND, 304: _UNCHANGED, **declared(403, 404, 422)},
 )
 async def get_file(

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from model.errors import ConditioningError
 from model.imaging import Picture, read_picture
 from service.api.bodies import read_form
-from service.api.dependencies import is_form
+from service.api.dependencies import TenantDep, is_form
 from service.api.problems import declared
 from service.api.schemas import UploadView
 from service.api.services import ServicesDep
@@ -33,8 +33,8 @@ _BODY = {
 @router.post(
     "", status_code=201, responses=declared(413, 422), openapi_extra={"requestBody": _BODY}
 )
-async def upload(request: Request, services: ServicesDep) -> UploadView:
-    """Keeps a picture, so that jobs may name it by its id."""
+async def upload(request: Request, services: ServicesDep, tenant: TenantDep) -> UploadView:
+    """Keeps a picture, so that jobs of the same tenant may name it by its id."""
     data, pointer = await _read(request)
     largest = services.settings.api.max_picture_bytes
     if len(data) > largest:
@@ -42,6 +42,7 @@ async def upload(request: Request, services: ServicesDep) -> UploadView:
     async with services.unpacking:
         picture = await asyncio.to_thread(_unpacked, data, pointer)
     digest = await asyncio.to_thread(keep_input, services.store, data)
+    await services.uploads.add(tenant, [digest])
     return UploadView(id=digest, width=picture.width, height=picture.height, bytes=len(data))
 
 

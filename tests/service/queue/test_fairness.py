@@ -25,10 +25,12 @@ async def test_a_newcomer_need_not_wait_for_anothers_backlog(
     assert Counter(tenants) == {"busy": 5, "newcomer": 5}
 
 
-async def test_tenants_share_steps_and_not_jobs(queue: RedisJobQueue, worker: RedisLeases) -> None:
+async def test_tenants_share_work_and_neither_jobs_nor_steps(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
     for _ in range(40):
-        await queue.submit(new_job(tenant="long", total_steps=40))
-        await queue.submit(new_job(tenant="short", total_steps=10))
+        await queue.submit(new_job(tenant="long", work=40))
+        await queue.submit(new_job(tenant="short", work=10, total_steps=1000))
     tenants = [lease.job.tenant for lease in worker.lease(MODELS, 40)]
     assert Counter(tenants) == {"long": 8, "short": 32}
 

@@ -64,7 +64,7 @@ async def create_file(door: DoorDep) -> Response:
         raise _refusal("content", f"has more than {largest} bytes")
     digest = await asyncio.to_thread(keep_input, door.services.store, sent.data)
     file = _record(sent, digest, life_s=door.services.settings.queue.retention_s)
-    await door.services.queue.files.add(door.tenant, file)
+    await door.services.files.add(door.tenant, file)
     return answer(file_answer(file, door.links), 201)
 
 
@@ -73,7 +73,7 @@ async def list_files(
     door: DoorDep, cursor: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
     """The files of this client, newest first."""
-    files, following = await door.services.queue.files.list(door.tenant, cursor=cursor, limit=PAGE)
+    files, following = await door.services.files.list(door.tenant, cursor=cursor, limit=PAGE)
     link = following and door.links.to(f"/replicate/v1/files?cursor={following}")
     results = [file_answer(file, door.links) for file in files]
     return answer({"previous": None, "next": link, "results": results})
@@ -82,7 +82,7 @@ async def list_files(
 @router.get("/{file_id}", response_class=Response, responses=answered(ReplicateFile, 404))
 async def get_file(door: DoorDep, file_id: str) -> Response:
     """What is known of a file."""
-    file = await door.services.queue.files.get(door.tenant, file_id)
+    file = await door.services.files.get(door.tenant, file_id)
     if file is None:
         raise _no_file(file_id)
     return answer(file_answer(file, door.links))
@@ -96,7 +96,7 @@ async def get_file(door: DoorDep, file_id: str) -> Response:
 )
 async def delete_file(door: DoorDep, file_id: str) -> Response:
     """Forgets a file; predictions that name it keep their picture."""
-    if not await door.services.queue.files.remove(door.tenant, file_id):
+    if not await door.services.files.remove(door.tenant, file_id):
         raise _no_file(file_id)
     return Response(status_code=204)
 

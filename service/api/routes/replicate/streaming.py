@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import format_sse_event
 
+from service.api.auth import NO_KEY
 from service.api.dependencies import LinksDep
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
@@ -44,6 +45,7 @@ _STREAM = {
         204: {"description": "the client has seen the end"},
         **declared(403, 404, 422),
     },
+    openapi_extra=NO_KEY,
 )
 async def stream_prediction(
     services: ServicesDep,
