@@ -4,6 +4,7 @@ Every front door of the API accepts jobs through here. Knows neither HTTP nor Re
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from model.catalog import (
@@ -18,6 +19,7 @@ from model.diffusion.spacing import space_timesteps
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams, Task, UpsampleParams
 from model.text.tokenizer import CaptionTokenizer
+from service.addresses import AddressRefused, read_endpoint
 from service.api.pictures import NO_INPUTS, Inputs, picture_violations
 from service.api.schemas import FINAL_EVENTS, JobCreate, WebhookCreate
 from service.errors import FieldError, InvalidRequest
@@ -93,6 +95,24 @@ def accept(
         unknown_words=unknown_words,
         metadata=body.metadata,
     )
+
+
+def deliverable(target: WebhookTarget, pointer: str, *, allow_private: bool) -> WebhookTarget:
+    """A webhook with its URL in canonical form.
+
+    Args:
+        target: what the client asks for.
+        pointer: where its request names the URL.
+        allow_private: see `WebhookSettings`.
+
+    Raises:
+        InvalidRequest: nothing is ever delivered to that URL.
+    """
+    try:
+        endpoint = read_endpoint(target.url, allow_private=allow_private)
+    except AddressRefused as error:
+        raise InvalidRequest.of([FieldError(pointer, str(error))]) from None
+    return replace(target, url=endpoint.url)
 
 
 def _webhook(asked: WebhookCreate | None) -> WebhookTarget | None:

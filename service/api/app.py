@@ -21,7 +21,7 @@ from service.api.forwarded import ForwardedHeaders
 from service.api.limits import RateLimits
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes import events, health, images, jobs, models, uploads, webhooks
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
@@ -111,7 +111,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(replicate_router)  # its stream lies among the files of `images`
-    for part in (jobs, events, images, uploads, models, *_ADAPTERS, health):
+    for part in (jobs, events, images, uploads, models, webhooks, *_ADAPTERS, health):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from service.api.acceptance import accept
+from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
@@ -104,7 +104,7 @@ async def take(
         base_url=base_url_of(request),
         echo=terms.echo,
         timeout_s=terms.timeout_s if job.timeout_s is None else job.timeout_s,
-        webhook=job.webhook or terms.webhook,
+        webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
         accepted = await services.queue.enqueue(
@@ -155,6 +155,12 @@ def _quota(principal: Principal) -> Quota | None:
     if principal.key_id is None or principal.quota is None:
         return None
     return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
+
+
+def _webhook(job: Job, terms: Terms, services: Services) -> WebhookTarget | None:
+    target, pointer = (job.webhook, "/webhook/url") if job.webhook else (terms.webhook, "/webhook")
+    allow_private = services.settings.webhooks.allow_private
+    return target and deliverable(target, pointer, allow_private=allow_private)
 
 
 def _accept(

@@ -27,6 +27,7 @@ for command in (
     serving.serve,
     serving.api,
     serving.worker,
+    serving.webhooks,
     sampling.sample,
     remote.submit,
     remote.demo,

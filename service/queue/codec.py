@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
 from service.events import Event, event_from_record, event_to_record
@@ -53,7 +53,7 @@ def job_to_fields(job: Job) -> dict[str, str]:
         "step": "0",
         "total_steps": str(job.total_steps),
         "work": str(job.work),
-        **({"webhook_events": " ".join(job.webhook.events)} if job.webhook else {}),
+        **(_webhook_fields(job.webhook) if job.webhook else {}),
         "attempt": "0",
         "strikes": "0",
     }
@@ -143,6 +143,15 @@ def _params(record: Mapping[str, Any]) -> SamplingParams:
     members["task"] = Task(members.get("task", Task.GENERATE))
     members["guidance_interval"] = tuple(members["guidance_interval"])
     return _known(SamplingParams, members)
+
+
+def _webhook_fields(target: WebhookTarget) -> dict[str, str]:
+    return {
+        "webhook_events": " ".join(target.events),
+        "webhook_url": target.url,
+        "webhook_host": quoted(urlsplit(target.url).netloc.lower()),
+        "webhook_dialect": target.dialect,
+    }
 
 
 def _webhook(record: Mapping[str, Any] | None) -> WebhookTarget | None:

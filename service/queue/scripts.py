@@ -25,7 +25,12 @@ TRANSITIONS = (
     "announce",
     "maintain",
     "position",
+    "webhook_claim",
+    "webhook_freeze",
+    "webhook_log",
+    "webhook_redeliver",
     "webhook_secrets",
+    "webhook_settle",
 )
 
 SHARED = (
