@@ -1,11 +1,17 @@
 """Signed links, followed: what they lead to, for whoever has them. Knows no route."""
 
 import time
+from typing import Annotated
+
+from fastapi import Query
 
 from service.api.services import Services
 from service.errors import Forbidden, NotFound
 from service.jobs import ImageRecord, Job, is_job_id
 from service.views.links import file_path
+
+ExpiresQuery = Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")]
+SignatureQuery = Annotated[str, Query(max_length=128)]
 
 
 async def signed_job(

@@ -7,14 +7,14 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.sse import format_sse_event
 
 from service.api.auth import NO_KEY
 from service.api.dependencies import LinksDep
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
-from service.api.signed import signed_job
+from service.api.signed import ExpiresQuery, SignatureQuery, signed_job
 from service.api.streams import EventStream
 from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from service.events import Event, Failed, Image, Progress
@@ -51,8 +51,8 @@ async def stream_prediction(
     services: ServicesDep,
     links: LinksDep,
     job_id: str,
-    expires: Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")],
-    signature: Annotated[str, Query(max_length=128)],
+    expires: ExpiresQuery,
+    signature: SignatureQuery,
     last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
 ) -> Response:
     """What happens to a prediction, from its start or from `Last-Event-ID` on."""
