@@ -139,7 +139,7 @@ def _surround(app: FastAPI, settings: ApiSettings) -> None:
 
 
 def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
-    """Largest body of the routes that take pictures, by method and path; see `BodyLimit`."""
+    """Largest body of the routes that take pictures, by method and path; see `Edge`."""
     words, picture = settings.max_body_bytes, settings.max_picture_bytes
     in_base64 = 4 * (picture // 3 + 1)
     return {

@@ -63,7 +63,6 @@ _MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is require
 _FIELD_CODES: Mapping[str, FieldCode] = {
     "extra_forbidden": "unknown_parameter",
     "missing": "missing_required_parameter",
-    "string_too_long": "string_above_max_length",
     "steps": "invalid_type",
 }
 _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
@@ -151,7 +150,7 @@ def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
         FieldError(
             _pointer(each["loc"]),
             _MESSAGES.get(each["type"], each["msg"]),
-            _field_code(each["type"]),
+            _field_code(each["type"], each["input"]),
         )
         for each in found
     )
@@ -190,8 +189,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return respond(refusal, request.scope)
 
 
-def _field_code(kind: str) -> FieldCode:
+def _field_code(kind: str, value: object) -> FieldCode:
     """The kind of a mistake that the validation found."""
+    if kind.endswith("too_long") and isinstance(value, str):
+        return "string_above_max_length"
     named = _FIELD_CODES.get(kind)
     return named or ("invalid_type" if kind.endswith("_type") else "invalid_value")
 

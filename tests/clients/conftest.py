@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,6 @@ from service.api.app import create_app
 from service.engine.runner import ModelRunner
 from service.settings import (
     ModelsSettings,
-    QueueSettings,
     RedisSettings,
     Settings,
     StoreSettings,
@@ -61,10 +61,18 @@ def seen() -> Recorder:
 
 @pytest.fixture
 def idle_service(
-    redis_url: str, spec: PipelineSpec, seen: Recorder, tmp_path: Path
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    spec: PipelineSpec,
+    seen: Recorder,
+    tmp_path: Path,
 ) -> Iterator[LiveApi]:
-    """A service of the test's own with room for one waiting job, whose worker the test plays."""
-    settings = _settings(redis_url, spec, tmp_path, max_queued=1)
+    """A service of the test's own, whose worker the test plays; a quiet stream gets comments.
+
+    Its parameter sets groups of settings.
+    """
+    groups = {"api": {"keepalive_s": 0.1}, **getattr(request, "param", {})}
+    settings = _settings(redis_url, spec, tmp_path, **groups)
     with _serving(settings, spec, seen) as api:
         yield api
 
@@ -87,13 +95,15 @@ def node() -> Node:
     return install()
 
 
-def _settings(redis_url: str, spec: PipelineSpec, folder: Path, **queue: int) -> Settings:
+def _settings(
+    redis_url: str, spec: PipelineSpec, folder: Path, **groups: dict[str, Any]
+) -> Settings:
     return Settings(
         redis=RedisSettings(url=redis_url, prefix=f"test-{secrets.token_hex(6)}:{{q}}:"),
-        queue=QueueSettings.model_validate(queue),
         store=StoreSettings(path=folder / "images"),
         worker=WorkerSettings(threads=1, models=(spec.name,)),
         models=ModelsSettings(folders=(spec.folder,), aliases=ALIASES),
+        **groups,
     )
 
 
