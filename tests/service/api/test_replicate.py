@@ -19,8 +19,6 @@ import pytest
 from service.api.app import create_app
 from service.api.replicate.models import version_of
 from service.events import Progress
-from service.jobs import JobFailure
-from service.queue.leases import Lease
 from service.queue.redis import RedisJobQueue
 from service.settings import ModelsSettings, QueueSettings, RedisSettings, Settings
 from service.store.filesystem import FilesystemStore
@@ -281,19 +279,11 @@ def test_a_wait_ends_with_the_prediction(api: LiveApi, worker: Worker) -> None:
     answers: list[httpx.Response] = []
     waiting = threading.Thread(target=lambda: answers.append(create(api, headers=WAIT)))
     waiting.start()
-    worker.finish(waited_for(worker), b"image")
+    worker.finish(worker.take_next(), b"image")
     waiting.join()
     (response,) = answers
     assert (response.status_code, response.json()["status"]) == (201, "succeeded")
     assert response.headers["preference-applied"] == "wait"
-
-
-def waited_for(worker: Worker) -> Lease:
-    """The lease of the job that is about to be queued."""
-    while True:
-        for lease in worker.leases.lease(("tiny",), 1):
-            return lease
-        worker.leases.wait(("tiny",), 1.0)
 
 
 def test_a_wait_that_is_over_says_starting_whatever_the_job_does(
@@ -304,7 +294,7 @@ def test_a_wait_that_is_over_says_starting_whatever_the_job_does(
     headers = {"Prefer": "wait=1"}
     waiting = threading.Thread(target=lambda: answers.append(create(api, headers=headers)))
     waiting.start()
-    lease = waited_for(worker)
+    lease = worker.take_next()
     waiting.join()
     (response,) = answers
     assert (response.status_code, response.json()["status"]) == (202, "starting")
@@ -324,9 +314,7 @@ def test_a_failure_within_the_wait_is_an_answer(api: LiveApi, worker: Worker) ->
     answers: list[httpx.Response] = []
     waiting = threading.Thread(target=lambda: answers.append(create(api, headers=WAIT)))
     waiting.start()
-    lease = waited_for(worker)
-    failure = JobFailure(code="bad", detail="the network is broken", retryable=False)
-    worker.leases.fail(lease.job.id, lease.token, failure, None)
+    worker.fail(worker.take_next(), "bad", "the network is broken")
     waiting.join()
     seen = answers[0].json()
     assert (answers[0].status_code, seen["status"]) == (201, "failed")
@@ -606,9 +594,7 @@ def test_a_stream_resumes_after_the_last_event_seen(api: LiveApi, worker: Worker
 
 def test_a_stream_ends_with_why(api: LiveApi, worker: Worker) -> None:
     failed, canceled = created(api), created(api)
-    lease = worker.take()
-    failure = JobFailure(code="bad", detail="the network is broken", retryable=False)
-    worker.leases.fail(failed["id"], lease.token, failure, None)
+    worker.fail(worker.take(), "bad", "the network is broken")
     api.http.post(canceled["urls"]["cancel"])
     with stream(failed["urls"]["stream"]) as (_, events):
         error, done = events
