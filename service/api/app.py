@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
-from service.api.dialects import huggingface, native, openai
+from service.api.dialects import huggingface, native, openai, replicate
 from service.api.edge import Edge
 from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
@@ -27,9 +27,11 @@ from service.api.routes import events, health, images, jobs, models, samplers, u
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
+from service.api.routes.replicate.router import router as replicate_router
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
+from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
 from service.queue.uploads import Uploads
@@ -62,6 +64,7 @@ _UNFOUND_SCHEMAS = (
     openai.OpenAIError,
     openai.ModelProblem,
     huggingface.HuggingFaceError,
+    replicate.ReplicateProblem,
     JobCreate,
 )
 
@@ -107,8 +110,10 @@ def create_app(
         uploads=Uploads(
             queue.client, queue.prefix, kept_s=settings.queue.retention_s + SWEEP_MARGIN_S
         ),
+        files=Files(queue.client, queue.prefix),
     )
     problems.install(app)
+    app.include_router(replicate_router)  # its stream lies among the files of `images`
     for part in (jobs, events, images, uploads, models, samplers, webhooks, *_ADAPTERS, health):
         app.include_router(part.router)
     _surround(app, settings.api)
@@ -147,6 +152,10 @@ def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
         ("POST", "/v1/images/edits"): words + len(PICTURE_FIELDS) * picture,
         ("POST", "/v1/images/variations"): words + picture,
         ("POST", "/hf/models/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/files"): words + picture,
+        ("POST", "/replicate/v1/predictions"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/models/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/deployments/"): words + len(PICTURE_FIELDS) * in_base64,
     }
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.api.dialects import huggingface, native, openai
+from service.api.dialects import huggingface, native, openai, replicate
 from service.api.methods import allowed_methods
 from service.api.refusals import Refusal
 from service.errors import (
@@ -83,6 +83,7 @@ _DIALECTS: tuple[tuple[str, Render], ...] = (
     ("/v1/images/variations", openai.render),
     ("/v1/models", openai.render_both),
     ("/hf/", huggingface.render),
+    ("/replicate/", replicate.render),
 )
 """Who speaks below which path; the native dialect speaks everywhere else."""
 

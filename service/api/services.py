@@ -11,6 +11,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api.forecast import Paces
 from service.api.limits import RateLimits
+from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
 from service.queue.uploads import Uploads
@@ -57,6 +58,7 @@ class Services:
         api_keys: knows the keys of the clients.
         limits: how often each may create jobs.
         uploads: who sent which picture.
+        files: what is known of files that were uploaded under a name.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -70,6 +72,7 @@ class Services:
     api_keys: KeyTable
     limits: RateLimits
     uploads: Uploads
+    files: Files
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )

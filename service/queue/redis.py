@@ -183,6 +183,10 @@ class RedisJobQueue:
         )
         return await self._records.page(tenant, wanted, cursor, limit)
 
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        return await self._records.newer(tenant, job_id, limit)
+
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Ends a queued job, asks the owner of a running one to stop, leaves a final one alone."""
         record = await self._run("cancel", id=job_id, reason=reason)
