@@ -69,7 +69,7 @@ class Drawn:
 
 
 def provenance(drawn: Drawn, maker: Maker, model_sha256: str) -> dict[str, Any]:
-    """The whole record of an image, ready for JSON.
+    """The whole record of an image, in JSON's types, and in characters that have bytes.
 
     `seed` is the image's own, `job_seed` that of the request; the rest of the request stands under
     the names of `SamplingParams`, defaults included.
@@ -94,7 +94,8 @@ def provenance(drawn: Drawn, maker: Maker, model_sha256: str) -> dict[str, Any]:
     }
     if params.task is Task.INTERPOLATION:
         record |= {"frame": drawn.index, "frames": params.n}
-    plain: dict[str, Any] = json.loads(json.dumps(record))  # enumerations and tuples are JSON's now
+    text = json.dumps(record, ensure_ascii=False)
+    plain: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
     return plain
 
 
@@ -120,11 +121,10 @@ def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
 
 
 def canonical_json(record: Mapping[str, Any], *, ascii_only: bool = False) -> str:
-    """The record as JSON: sorted, without spaces; half a surrogate pair, which has no bytes, as ?.
+    """The record as JSON, sorted and without spaces.
 
     Args:
         record: JSON-ready.
         ascii_only: spell all else as escapes, for containers that can't hold every character.
     """
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only)
-    return text.encode("utf-8", "replace").decode()
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only)

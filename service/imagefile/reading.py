@@ -113,6 +113,8 @@ class _Sources:
     def record(self) -> Mapping[str, Any] | None:
         """The record, from our chunk or from XMP."""
         text = self.texts.get(CHUNK) or self.xmp.record
+        if text is None and self.xmp.extension is not None:
+            text = self._try(self._read_extension)
         return None if text is None else self._try(lambda: _parsed(text))
 
     def generation(self) -> str | None:
@@ -130,12 +132,11 @@ class _Sources:
 
     def _read_xmp(self) -> Xmp:
         data = self._image.info.get("xmp") or self.texts.get(XMP_CHUNK, "").encode()
-        said = read_packet(data) if data else Xmp()
-        if said.record is None and said.extension is not None:
-            segments = [each for _, each in getattr(self._image, "applist", ())]
-            record = read_packet(joined(segments, said.extension)).record
-            return Xmp(said.digital_source_type, record)
-        return said
+        return read_packet(data) if data else Xmp()
+
+    def _read_extension(self) -> str | None:
+        segments = [each for _, each in getattr(self._image, "applist", ())]
+        return read_packet(joined(segments, self.xmp.extension or "")).record
 
     def _read_comment(self) -> str | None:
         if "exif" not in self._image.info:
