@@ -15,6 +15,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import problems
 from service.api.dialects import native
+from service.api.methods import HeadRequests
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
 from service.api.routes import events, health, images, jobs, models, uploads
@@ -67,6 +68,7 @@ def create_app(
         max_body_bytes=settings.api.max_body_bytes,
         exceptions=_bodies_with_pictures(settings.api),
     )
+    app.add_middleware(HeadRequests)
     app.add_middleware(RequestContext)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     return app

@@ -41,10 +41,17 @@ _VERBATIM = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """What a client asks for, and the pictures that came as files, by field."""
+    """What a client asks for.
+
+    Attributes:
+        body: the request, checked.
+        files: the pictures that came as files, by field.
+        members: the body's JSON, or the fields of its form, as they came.
+    """
 
     body: JobCreate
     files: Mapping[str, bytes] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_pictures(self) -> bool:
@@ -63,11 +70,13 @@ async def read_submission(request: Request) -> Submission:
     if is_form(request):
         form = await read_form(request)
         try:
-            return Submission(_checked(_members(form)), await _files(form))
+            members = _members(form)
+            return Submission(_checked(members), await _files(form), members)
         finally:
             await form.close()
     require_json(request)
-    return Submission(_checked(await _read_json(request)))
+    members = await _read_json(request)
+    return Submission(_checked(members), members=members)
 
 
 SubmissionDep = Annotated[Submission, Depends(read_submission)]

@@ -18,7 +18,9 @@ from starlette.requests import Request
 from service.api.acceptance import accept
 from service.api.auth import Principal
 from service.api.bodies import Submission
+from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
+from service.api.idempotency import idempotency_key, request_digest
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs
 from service.api.services import Services
 from service.errors import Unavailable
@@ -52,6 +54,26 @@ class Terms:
     timeout_s: float | None = None
     webhook: WebhookTarget | None = None
     echo: Mapping[str, Any] | None = None
+
+
+def terms_of(
+    request: Request, members: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+) -> Terms:
+    """The terms in a request's headers: `Idempotency-Key` and `Cancel-After`.
+
+    An adapter adds its own with `dataclasses.replace`.
+
+    Args:
+        request: whose headers.
+        members: its JSON, or the fields of its form, as they came.
+        files: that came beside them, by field.
+
+    Raises:
+        InvalidRequest: a header can't be understood.
+    """
+    key = idempotency_key(request)
+    body_hash = None if key is None else request_digest(request, members, files)
+    return Terms(idempotency_key=key, body_hash=body_hash, timeout_s=cancel_after_s(request))
 
 
 async def take(

@@ -13,6 +13,8 @@ from model.params import SamplerName, Task, Thresholding
 from service.jobs import Priority, Provenance
 from service.views.job import JobView, OutputFormat
 
+LONGEST_TIMEOUT_S = 604_800
+
 
 def _steps(value: object) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -112,7 +114,7 @@ class JobCreate(BaseModel):
         None, description="what the images say of their making: full, minimal (no captions), none"
     )
     priority: Priority | None = Field(None, description="among one's own jobs")
-    timeout_seconds: Annotated[Number, Field(gt=0, le=604_800)] | None = Field(
+    timeout_seconds: Annotated[Number, Field(gt=0, le=LONGEST_TIMEOUT_S)] | None = Field(
         None, description="the job is canceled unless it ends so soon"
     )
     webhook: WebhookCreate | None = None

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.api.dependencies import JobDep
 from service.api.entity_tags import is_held
 from service.api.problems import declared
+from service.api.ranges import byte_range
 from service.api.services import Services, ServicesDep
 from service.errors import Forbidden, NotFound
 from service.jobs import ImageRecord, Job, is_job_id
@@ -21,13 +22,14 @@ _FOUND = {
     "description": "the image",
     "content": {"image/png": _BYTES, "image/jpeg": _BYTES, "image/webp": _BYTES},
 }
+_PART = {**_FOUND, "description": "the bytes that `Range` asks for"}
 _UNCHANGED = {"description": "not changed"}
 
 
 @router.get(
     "/v1/jobs/{job_id}/images/{index}",
     response_class=Response,
-    responses={200: _FOUND, 304: _UNCHANGED, **declared(404, 422)},
+    responses={200: _FOUND, 206: _PART, 304: _UNCHANGED, **declared(404, 416, 422)},
 )
 async def get_image(
     request: Request,
@@ -45,7 +47,7 @@ async def get_image(
 @router.get(
     "/v1/files/{job_id}/{name}",
     response_class=Response,
-    responses={200: _FOUND, 304: _UNCHANGED, **declared(403, 404, 422)},
+    responses={200: _FOUND, 206: _PART, 304: _UNCHANGED, **declared(403, 404, 416, 422)},
 )
 async def get_file(
     request: Request,
@@ -71,9 +73,10 @@ async def get_file(
 async def image_response(
     request: Request, job: Job, record: ImageRecord, services: Services
 ) -> Response:
-    """The bytes of an image, or 304 where the client has them.
+    """The bytes of an image, or a part of them, or 304 where the client has them.
 
     Raises:
+        HTTPException: status 416, a part that isn't there.
         NotFound: the store has lost them.
         Unavailable: the store can't be reached.
     """
@@ -81,11 +84,25 @@ async def image_response(
     headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable"}
     if is_held(request, tag):
         return Response(status_code=304, headers=headers)
+    part = byte_range(request, record.image_bytes, tag)
     data = await asyncio.to_thread(services.store.get, record.key)
+    headers |= image_headers(job, record)
+    if part is None:
+        return Response(data, headers=headers, media_type=record.content_type)
+    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
+    return Response(data[part.start : part.stop], 206, headers, media_type=record.content_type)
+
+
+def image_headers(job: Job, record: ImageRecord) -> dict[str, str]:
+    """What goes with the bytes of an image, beside its type and how long it may be kept."""
     name = f"{job.id}-{record.index}.{EXTENSIONS[record.content_type]}"
-    headers["Content-Disposition"] = f'inline; filename="{name}"'
-    headers["X-Content-Type-Options"] = "nosniff"
-    return Response(data, headers=headers, media_type=record.content_type)
+    return {
+        "ETag": f'"{record.sha256}"',
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f'inline; filename="{name}"',
+        "X-Content-Type-Options": "nosniff",
+        "X-Seed": str(record.seed),
+    }
 
 
 def _why(index: int, count: int) -> str:

@@ -11,7 +11,7 @@ from service.api.auth import PrincipalDep
 from service.api.bodies import SUBMISSION_BODY, SubmissionDep
 from service.api.dependencies import JobDep, LinksDep, TenantDep
 from service.api.entity_tags import entity_tag, is_held
-from service.api.intake import Terms, hold, take
+from service.api.intake import hold, take, terms_of
 from service.api.problems import declared
 from service.api.schemas import JobList
 from service.api.services import Services, ServicesDep
@@ -57,9 +57,12 @@ async def submit(
     prefer: PreferHeader = None,
 ) -> Response:
     """Accepts a job."""
-    accepted = await take(request, submission, Terms(), services, principal)
+    terms = terms_of(request, submission.members, submission.files)
+    accepted = await take(request, submission, terms, services, principal)
     job = accepted.job
     headers = {"Location": job_path(job.id), "Vary": "Prefer"}
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
     wait = _PREFER_WAIT.search(prefer or "")
     if wait:
         headers["Preference-Applied"] = f"wait={wait[1]}"
