@@ -18,10 +18,11 @@ from service.api.dialects import native
 from service.api.methods import HeadRequests
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, uploads
+from service.api.routes import events, health, images, jobs, models, receipts, uploads
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
+from service.policy import load_policy
 from service.queue.redis import RedisJobQueue
 from service.settings import ApiSettings, Settings
 from service.store.protocol import ImageStore
@@ -48,6 +49,9 @@ def create_app(
         store: where finished images are.
         catalog: the pipelines that requests may name; at least one.
         tokenizers: for each of them.
+
+    Raises:
+        InvalidRequest: a list of phrases that the settings name can't be read.
     """
     assert catalog, "there is at least one pipeline"
     app = FastAPI(
@@ -59,9 +63,10 @@ def create_app(
         lifespan=_lifespan,
     )
     signing = Signing(settings, queue)
-    app.state.services = Services(settings, queue, store, catalog, tokenizers, signing)
+    policy = load_policy(settings.policy)
+    app.state.services = Services(settings, queue, store, catalog, tokenizers, signing, policy)
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, health):
+    for part in (jobs, events, images, uploads, receipts, models, health):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,
@@ -81,6 +86,7 @@ def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
     return {
         ("POST", "/v1/jobs"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/v1/images"): words + picture,
+        ("POST", "/v1/receipts"): words + picture,
     }
 
 

@@ -88,8 +88,10 @@ async def take(
     Raises:
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
+        PromptRejected: policy refuses a caption.
         RateLimited, QueueFull, Unavailable: not now.
     """
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
         async with services.unpacking:
             job = await asyncio.to_thread(_accept_with_pictures, submission, services, principal)

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
+from service.policy import Policy
 from service.queue.redis import RedisJobQueue
 from service.settings import Settings
 from service.store.protocol import ImageStore
@@ -49,6 +50,7 @@ class Services:
         catalog: the pipelines, by name; at least one.
         tokenizers: the tokenizers of those that read captions, by name.
         signing: knows the key of signed links.
+        policy: which captions are drawn.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -58,6 +60,7 @@ class Services:
     catalog: Mapping[str, PipelineSpec]
     tokenizers: Mapping[str, CaptionTokenizer]
     signing: Signing
+    policy: Policy
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from model.errors import ModelError
-from service.cli import models, pictures, remote, sampling, serving, training
+from service.cli import models, pictures, receipts, remote, sampling, serving, training
 from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
@@ -28,6 +28,7 @@ for command in (
     serving.api,
     serving.worker,
     sampling.sample,
+    receipts.receipt,
     remote.submit,
     remote.demo,
     pictures.explain,

@@ -94,9 +94,14 @@ def provenance(drawn: Drawn, maker: Maker, model_sha256: str) -> dict[str, Any]:
     }
     if params.task is Task.INTERPOLATION:
         record |= {"frame": drawn.index, "frames": params.n}
+    return plain(record)
+
+
+def plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record in JSON's types, and in characters that have bytes."""
     text = json.dumps(record, ensure_ascii=False)
-    plain: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
-    return plain
+    found: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+    return found
 
 
 def carried(record: Mapping[str, Any], level: Provenance) -> Mapping[str, Any] | None:
