@@ -67,6 +67,8 @@ def request_again(file: ImageFile, catalog: Catalog) -> JobCreate:
         raise _no_rerun(f"this server doesn't have the model that drew it, {digest}")
     if members.get("best_of") is not None:
         members |= {"best_of": None, "n": 1, "seed": _whole(record, "seed")}
+    if members.get("seed") is None:
+        raise _no_rerun("the file names no seed")
     return JobCreate.model_validate({**members, "model": model})
 
 

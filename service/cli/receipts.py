@@ -127,7 +127,7 @@ def _lines(found: ReceiptView) -> list[str]:
         "job": found.job_id,
         "index": found.index,
         "seed": found.seed,
-        "pixels": _pixels(found),
+        "pixels": _pixels(found) if found.found else None,
         "parameters": found.parameters and json.dumps(found.parameters, ensure_ascii=False),
         "drawn by": found.drawn_by and _maker(found),
         "re-run": found.rerun and found.rerun.note,
