@@ -20,6 +20,9 @@ _GUID_BYTES, _OFFSET_BYTES = 32, 8
 _HEAD_BYTES = len(_EXTENSION) + _GUID_BYTES + _OFFSET_BYTES
 _APP1 = b"\xff\xe1"
 _SEGMENT_BYTES = 65_533  # 16 bits, which count themselves
+LONGEST_READ = 1 << 20
+"""Bytes of a packet that is read: no record that is written comes near, and XML grows in memory."""
+
 LONGEST_PACKET = _SEGMENT_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
 """Bytes of a packet that fits into one segment of a JPEG."""
 
@@ -58,8 +61,11 @@ def read_packet(data: bytes) -> Xmp:
     """What a packet says, whoever wrote it.
 
     Raises:
-        DamagedPacket: it isn't well-formed, or declares a document type, which XMP has none of.
+        DamagedPacket: it is too long, isn't well-formed, or declares a document type, which XMP has
+            none of.
     """
+    if len(data) > LONGEST_READ:
+        raise DamagedPacket(f"its XMP has more than {LONGEST_READ} bytes")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise DamagedPacket("its XMP declares a document type")
     try:

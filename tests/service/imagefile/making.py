@@ -31,8 +31,8 @@ def pixels() -> NDArray[np.uint8]:
 
 def drawn(params: SamplingParams = PARAMS, output_format: str = "png", **members: Any) -> Drawn:
     """Image 2 of a job."""
-    given = {"job_id": "job_1", "index": 2, "seed": params.seed + 2, "pixels": pixels()} | members
-    return Drawn(params=params, output_format=output_format, **given)
+    given: dict[str, Any] = {"job_id": "job_1", "index": 2, "seed": params.seed + 2} | members
+    return Drawn(params=params, output_format=output_format, **{"pixels": pixels(), **given})
 
 
 def file_of(

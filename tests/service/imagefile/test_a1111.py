@@ -101,6 +101,10 @@ def test_text_of_another_program_is_read_as_far_as_it_goes() -> None:
         "a\nSteps: 1, Sampler: " + "word " * 100_000,
         " " * 200_000 + "a:" * 200_000,
         'a: "\\", ' * 2_000,
+        "a" * 19_999,
+        "a " * 9_999,
+        "a:" + " " * 19_997,
+        'a:"\\' * 4_999,
     ],
 )
 def test_any_text_is_read_without_error(text: str) -> None:

@@ -124,6 +124,15 @@ def test_xmp_that_is_none_is_told_and_left_out(packet: bytes, problem: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("packet", "problem"),
+    [(b"<a>" * 300_000, "not XML"), (b"<a>" + b"<b/>" * 500_000 + b"</a>", "more than")],
+)
+def test_xmp_that_would_take_much_memory_is_not_unpacked(packet: bytes, problem: str) -> None:
+    file = read_file(saved("WEBP", xmp=packet))
+    assert problem in file.problems[0]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         '<r:Description xmlns:i="{iptc}" i:DigitalSourceType="{type}"/>',
