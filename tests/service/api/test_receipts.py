@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import threading
@@ -21,6 +22,7 @@ from service.engine.runner import ModelRunner
 from service.imagefile.encoding import encode
 from service.imagefile.provenance import DRAWN_BY_A_MODEL, provenance
 from service.imagefile.reading import read_file
+from service.jobs import new_job_id
 from service.settings import ModelsSettings, RedisSettings, Settings, StoreSettings, WorkerSettings
 from service.wiring import build_catalog, build_queue, build_store, build_tokenizers
 from service.worker.main import build_worker
@@ -208,6 +210,25 @@ def test_a_job_of_another_request_is_no_rerun(http: httpx.Client) -> None:
         assert response.status_code == 404
     both = http.post(f"/v1/receipts?rerun=true&rerun_job={job['id']}", content=data)
     assert both.status_code == 422
+
+
+async def copy_for(tenant: str, job_id: str, settings: Settings) -> str:
+    """The same job again, of another tenant; its id."""
+    queue = build_queue(settings)
+    job = await queue.get(job_id)
+    assert job is not None
+    copy = await queue.submit(replace(job, id=new_job_id(), tenant=tenant))
+    await queue.aclose()
+    return copy.id
+
+
+def test_a_job_of_another_tenant_is_as_good_as_none(http: httpx.Client, settings: Settings) -> None:
+    mine = drawn(http)
+    theirs = asyncio.run(copy_for("other", mine["id"], settings))
+    for job_id, status in ((mine["id"], 200), (theirs, 404)):
+        query = f"?rerun_job={job_id}"
+        response = http.post(f"/v1/receipts{query}", content=image_of(http, mine))
+        assert response.status_code == status
 
 
 @pytest.mark.parametrize("masked", [True, False])
