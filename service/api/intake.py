@@ -93,10 +93,12 @@ async def take(
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
         DeadlineTooShort: its deadline can't be met.
+        PromptRejected: policy refuses a caption.
         RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
     if principal.key_id is not None and principal.rate is not None:
         await services.limits.charge(request, principal.key_id, principal.rate)
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
         job = await _accept_with_pictures(submission, services, principal)
     else:

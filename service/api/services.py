@@ -11,6 +11,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api.forecast import Paces
 from service.api.limits import RateLimits
+from service.policy import Policy
 from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
@@ -59,6 +60,7 @@ class Services:
         limits: how often each may create jobs.
         uploads: who sent which picture.
         files: what is known of files that were uploaded under a name.
+        policy: which captions are drawn.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -73,6 +75,7 @@ class Services:
     limits: RateLimits
     uploads: Uploads
     files: Files
+    policy: Policy
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )
