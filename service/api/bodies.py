@@ -22,10 +22,7 @@ from service.errors import FieldError, InvalidRequest
 from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-_VERBATIM = frozenset(
-    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
-    | set(PICTURE_FIELDS)
-)
+_VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,9 +4,19 @@
 Knows neither Redis nor routes.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+)
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, Task, Thresholding
@@ -14,6 +24,7 @@ from service.jobs import Priority, Provenance
 from service.views.job import JobView, OutputFormat
 
 LONGEST_TIMEOUT_S = 604_800
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def _steps(value: object) -> int | str:
@@ -31,11 +42,18 @@ def _unicode(text: str) -> str:
     return text
 
 
+def _rfc3339(value: object) -> object:
+    if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        raise PydanticCustomError("moment", "a time of RFC 3339, such as 2026-11-25T12:00:00Z")
+    return value
+
+
 Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int | str)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_unicode)]
 Tag = Annotated[Text, Field(max_length=512)]
 PictureText = Annotated[Text, Field(min_length=1)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 TagName = Annotated[Text, Field(min_length=1, max_length=64)]
 
 

@@ -31,7 +31,10 @@ _BODY = {
 
 
 @router.post(
-    "", status_code=201, responses=declared(413, 422), openapi_extra={"requestBody": _BODY}
+    "",
+    status_code=201,
+    responses=declared(400, 408, 413, 422),
+    openapi_extra={"requestBody": _BODY},
 )
 async def upload(request: Request, services: ServicesDep, tenant: TenantDep) -> UploadView:
     """Keeps a picture, so that jobs of the same tenant may name it by its id."""
