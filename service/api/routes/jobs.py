@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic.json_schema import SkipJsonSchema
 
 from service.api.auth import PrincipalDep
 from service.api.bodies import SubmissionDep
@@ -39,11 +38,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _POLL_AFTER_S = "1"
 
 CursorQuery = Annotated[
-    str,
+    str | None,
     Query(
         max_length=200,
         description="`next_cursor` of a page",
-        json_schema_extra={"pattern": "^(job_[0-9a-hjkmnp-tv-z]{26})?$"},
+        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
     ),
 ]
 WaitQuery = Annotated[
@@ -53,16 +52,14 @@ WaitQuery = Annotated[
 
 
 def _wanted(
-    status: JobStatus | SkipJsonSchema[None] = None,
-    model: Annotated[str, Query(max_length=200)] = "",
-    created_after: Annotated[
-        Moment | SkipJsonSchema[None], Query(description="or at that time")
-    ] = None,
-    created_before: Moment | SkipJsonSchema[None] = None,
+    status: JobStatus | None = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    created_after: Annotated[Moment | None, Query(description="or at that time")] = None,
+    created_before: Moment | None = None,
 ) -> JobFilter:
     return JobFilter(
         status=status,
-        model=model or None,
+        model=model,
         created_after_ms=_unix_ms(created_after),
         created_before_ms=_unix_ms(created_before),
     )
@@ -117,13 +114,13 @@ async def list_jobs(
     tenant: TenantDep,
     links: LinksDep,
     wanted: WantedDep,
-    cursor: CursorQuery = "",
+    cursor: CursorQuery = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobList:
     """Jobs, newest first; a page may be short and yet not the last."""
     try:
         jobs, next_cursor = await services.queue.list(
-            tenant, cursor=cursor or None, limit=limit, **dataclasses.asdict(wanted)
+            tenant, cursor=cursor, limit=limit, **dataclasses.asdict(wanted)
         )
     except InvalidRequest as error:
         raise InvalidRequest.of([FieldError("/query/cursor", error.detail)]) from error
