@@ -14,7 +14,7 @@ from service.queue.records import Standing
 from service.views.links import Links
 
 
-def _tenant(principal: PrincipalDep) -> str:
+async def _tenant(principal: PrincipalDep) -> str:
     return principal.tenant
 
 

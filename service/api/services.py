@@ -81,4 +81,8 @@ def services_of(request: Request) -> Services:
     return services
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    return services_of(request)  # a plain function would run in a thread of its own
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

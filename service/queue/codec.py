@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -32,7 +33,7 @@ T = TypeVar("T")
 def job_to_fields(job: Job) -> dict[str, str]:
     """The fields of a job that is about to be submitted."""
     spec = {
-        "params": asdict(job.params),
+        "params": _params_record(job.params),
         "output_format": job.output_format,
         "warnings": job.warnings,
         "unknown_words": job.unknown_words,
@@ -133,6 +134,14 @@ def event_from_json(text: str) -> Event | None:
         return None
 
 
+def _params_record(params: SamplingParams) -> dict[str, Any]:
+    """As `asdict` has it, which takes ten times as long."""
+    record = {name: getattr(params, name) for name in SamplingParams.__slots__}
+    upsample = params.upsample
+    record["upsample"] = {name: getattr(upsample, name) for name in UpsampleParams.__slots__}
+    return record
+
+
 def _params(record: Mapping[str, Any]) -> SamplingParams:
     members = dict(record)
     upsample = dict(members["upsample"])
@@ -158,8 +167,13 @@ def _images(record: Mapping[str, str]) -> tuple[ImageRecord, ...]:
 
 
 def _known(kind: type[T], members: Mapping[str, Any]) -> T:
-    names = inspect.signature(kind).parameters
+    names = _names(kind)
     return kind(**{name: value for name, value in members.items() if name in names})
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind).parameters)
 
 
 def _optional_int(text: str | None) -> int | None:

@@ -1,11 +1,11 @@
 """What the transition `submit` is asked, and what its answers mean. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.errors import KeyReused, QueueFull, RateLimited, ServiceError, Unmeetable
-from service.jobs import Job, Priority
+from service.jobs import Job, JobStatus, Priority
 from service.queue.backlog import retry_after_s
 from service.queue.codec import fingerprint, job_from_hash, job_to_fields, paired
 from service.queue.keys import quoted
@@ -52,9 +52,9 @@ def submission(
     job: Job,
     settings: QueueSettings,
     *,
-    idempotency_key: str | None,
-    body_hash: str | None,
-    quota: Quota | None,
+    idempotency_key: str | None = None,
+    body_hash: str | None = None,
+    quota: Quota | None = None,
     most_work_before: float | None = None,
 ) -> dict[str, Any]:
     """The arguments of `submit`; see `RedisJobQueue.enqueue`."""
@@ -108,8 +108,22 @@ def accepted_or_refused(answer: Sequence[Any], job: Job, quota: Quota | None) ->
         case "late":
             raise TooMuchWorkBefore(members[0])
     job_id, record, replayed, quota_left, position, work_before = members
-    job = job_from_hash(job_id, paired(record))
-    return Accepted(job, bool(replayed), position, work_before, quota_left)
+    known = _created(job, record) if isinstance(record, int) else _found(job_id, record)
+    return Accepted(known, bool(replayed), position, work_before, quota_left)
+
+
+def _created(job: Job, created_at_ms: int) -> Job:
+    timeout_ms = None if job.timeout_s is None else milliseconds(job.timeout_s)
+    return replace(
+        job,
+        status=JobStatus.QUEUED,
+        created_at_ms=created_at_ms,
+        deadline_at_ms=None if timeout_ms is None else created_at_ms + timeout_ms,
+    )
+
+
+def _found(job_id: str, record: Sequence[str]) -> Job:
+    return job_from_hash(job_id, paired(record))
 
 
 def is_full(answer: Sequence[Any]) -> bool:

@@ -51,7 +51,7 @@ WaitQuery = Annotated[
 ]
 
 
-def _wanted(
+async def _wanted(
     status: JobStatus | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
     created_after: Annotated[Moment | None, Query(description="or at that time")] = None,
