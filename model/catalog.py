@@ -243,9 +243,7 @@ def total_work(spec: PipelineSpec, params: SamplingParams) -> int:
     Raises:
         ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
     """
-    each = sum(
-        steps * step_work(stage, params) for stage, steps in _steps_by_stage(spec, params)
-    )
+    each = sum(steps * step_work(stage, params) for stage, steps in _steps_by_stage(spec, params))
     return params.drawn * each
 
 

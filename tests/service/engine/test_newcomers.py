@@ -22,7 +22,9 @@ SMALL = SamplingParams(prompt="a red apple", model="a", width=16, height=16, ste
 KINDS = {
     1: [SMALL],
     2: [SMALL, replace(SMALL, width=64, height=64)],
-    4: [replace(SMALL, model=model, width=side, height=side) for model in "ab" for side in (16, 64)],
+    4: [
+        replace(SMALL, model=model, width=side, height=side) for model in "ab" for side in (16, 64)
+    ],
 }
 """Requests that together need so many batch keys."""
 MAX_BATCH = 4

@@ -17,7 +17,7 @@ from service.engine.scheduler import BatchKey
 from service.jobs import Job, JobStatus, new_job_id
 from service.queue.redis import RedisJobQueue
 from service.settings import Settings
-from tests.service.worker.live_worker import eventually, until, worker_thread
+from tests.service.worker.live_worker import eventually, worker_thread
 
 SMALL = SamplingParams(prompt="a red apple", model="tiny", width=16, height=16, steps=4, seed=1)
 LARGE = replace(SMALL, width=64, height=64)
