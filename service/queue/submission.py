@@ -38,9 +38,9 @@ def submission(
     job: Job,
     settings: QueueSettings,
     *,
-    idempotency_key: str | None,
-    body_hash: str | None,
-    quota: Quota | None,
+    idempotency_key: str | None = None,
+    body_hash: str | None = None,
+    quota: Quota | None = None,
 ) -> dict[str, Any]:
     """The arguments of `submit`; see `RedisJobQueue.enqueue`."""
     fields = job_to_fields(job)
