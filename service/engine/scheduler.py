@@ -54,7 +54,7 @@ class Scheduler(Generic[T]):
         self._items_of: Counter[Hashable] = Counter()
         self._newcomers: set[Hashable] = set()
         self._favored = False
-        self._step = 0
+        self._turn = 0
         self._served: dict[BatchKey, int] = {}
         self._caps: dict[BatchKey, int] = {}
 
@@ -98,15 +98,18 @@ class Scheduler(Generic[T]):
         if not self._residents:
             return None
         self._favored = bool(self._newcomers) and not self._favored
-        if self._favored:
-            key, at_once = self._newcomers_key(), self._newcomers
-        else:
-            key, at_once = min(self._lines, key=lambda line: self._served.get(line, 0)), set()
-        self._step += 1
-        self._served[key] = self._step
+        key = self._newcomers_key() if self._favored else self._key_in_turn()
+        at_once = self._newcomers if self._favored else ()
         places = self._lines[key].serve(self.cap(key), at_once)
         self._newcomers.difference_update(place.tenant for place in places)
         return Batch(key, tuple(place.item for place in places))
+
+    def _key_in_turn(self) -> BatchKey:
+        """The least recently served; a step for newcomers does not count, or it could cost one."""
+        key = min(self._lines, key=lambda line: self._served.get(line, 0))
+        self._turn += 1
+        self._served[key] = self._turn
+        return key
 
     def _newcomers_key(self) -> BatchKey:
         """Where the newcomer is that was admitted first."""
