@@ -419,7 +419,7 @@ def test_bytes_that_are_no_utf8_are_refused_or_ignored(shared_api: LiveApi) -> N
     with connected(shared_api) as connection:
         connection.send(b"GET /healthz HTTP/1.1\r\nhost: t\r\nx-a: \xff\xfe\r\n\r\n")
         assert connection.answer().status == 200
-    form = {"content-type": "multipart/form-data; boundary=\xff".encode("latin-1")}
+    form = {b"content-type": b"multipart/form-data; boundary=\xff"}
     assert shared_api.http.post("/v1/jobs", content=bad, headers=form).status_code == 422
 
 
