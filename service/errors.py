@@ -6,6 +6,7 @@ ServiceError
 ├── Unauthenticated    no key, or a wrong one
 ├── Forbidden          a key that may not do this
 ├── NotFound           no such job, image or model
+│   └── ModelNotFound      no such model
 ├── Conflict           the request contradicts the state of things
 ├── KeyReused          an idempotency key that stands for another request
 ├── Unmeetable         a deadline that can't be met just now
@@ -18,6 +19,7 @@ ServiceError
     ├── PromptRejected     the prompt is refused by policy
     ├── ImageRejected      the finished image is refused by policy
     ├── InputLost          a picture to start from is gone or damaged
+    ├── JobCanceled        it was stopped before its end
     ├── OutOfMemory        retryable on a worker with room
     ├── WorkerLost         retryable: its worker died or was cut off
     └── Timeout            the job's own deadline passed
@@ -25,15 +27,25 @@ ServiceError
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
+
+FieldCode = Literal[
+    "invalid_value",
+    "invalid_type",
+    "missing_required_parameter",
+    "string_above_max_length",
+    "unknown_parameter",
+]
+"""The kinds of mistakes in a field, in the words that programs already know from OpenAI's API."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field: a JSON pointer into the request and a sentence."""
+    """One bad field: a JSON pointer into the request, a sentence, and the kind of mistake."""
 
     pointer: str
     detail: str
+    code: FieldCode = "invalid_value"
 
 
 class ServiceError(Exception):
@@ -109,6 +121,13 @@ class NotFound(ServiceError):
 
     code = "not_found"
     title = "There is no such thing"
+
+
+class ModelNotFound(NotFound):
+    """No such model."""
+
+    code = "model_not_found"
+    title = "There is no such model"
 
 
 class Conflict(ServiceError):
@@ -198,6 +217,13 @@ class InputLost(JobError):
 
     code = "input_lost"
     title = "A picture to start from is lost"
+
+
+class JobCanceled(JobError):
+    """The job was stopped by its client, by its deadline, or because nobody waited any more."""
+
+    code = "job_canceled"
+    title = "The job was canceled"
 
 
 class OutOfMemory(JobError):

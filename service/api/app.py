@@ -16,7 +16,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
 from service.api.declarations import declare_parameters_as_text
-from service.api.dialects import native
+from service.api.dialects import huggingface, native, openai
 from service.api.edge import Edge
 from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
@@ -25,6 +25,9 @@ from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
 from service.api.routes import events, health, images, jobs, models, samplers, uploads
+from service.api.routes.huggingface import models as huggingface_models
+from service.api.routes.openai import files as openai_files
+from service.api.routes.openai import images as openai_images
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
@@ -53,6 +56,15 @@ EXPOSED_HEADERS = (
     "X-Should-Retry",
 )
 """What a page of another origin may read of a response, beside what every page may."""
+
+_ADAPTERS = (openai_images, openai_files, huggingface_models)
+_UNFOUND_SCHEMAS = (
+    native.Problem,
+    openai.OpenAIError,
+    openai.ModelProblem,
+    huggingface.HuggingFaceError,
+    JobCreate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +110,7 @@ def create_app(
         ),
     )
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, samplers, health):
+    for part in (jobs, events, images, uploads, models, samplers, *_ADAPTERS, health):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
@@ -127,12 +139,15 @@ def _surround(app: FastAPI, settings: ApiSettings) -> None:
 
 
 def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
-    """Largest body of the routes that take pictures, by method and path."""
+    """Largest body of the routes that take pictures, by method and path; see `Edge`."""
     words, picture = settings.max_body_bytes, settings.max_picture_bytes
     in_base64 = 4 * (picture // 3 + 1)
     return {
         ("POST", "/v1/jobs"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/v1/images"): words + picture,
+        ("POST", "/v1/images/edits"): words + len(PICTURE_FIELDS) * picture,
+        ("POST", "/v1/images/variations"): words + picture,
+        ("POST", "/hf/models/"): words + len(PICTURE_FIELDS) * in_base64,
     }
 
 
@@ -173,14 +188,14 @@ async def _sweep(services: Services) -> None:
 def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
     """The description of the API, with the schemas that FastAPI doesn't find by itself.
 
-    They are those of every error, and of the body that is read as JSON or as a form.
+    They are those of every error, and of the bodies that routes read themselves.
     """
     document: dict[str, Any] = generate()
     template = "#/components/schemas/{model}"
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (native.Problem, JobCreate):
+    for kind in _UNFOUND_SCHEMAS:
         schema = kind.model_json_schema(ref_template=template)
-        schemas.update(schema.pop("$defs"))
+        schemas.update(schema.pop("$defs", {}))
         schemas[kind.__name__] = schema
     declare_parameters_as_text(document)
     auth.describe(document)

@@ -22,7 +22,9 @@ from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
 from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
+from service.api.model_names import real_name
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
+from service.api.schemas import JobCreate
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
@@ -181,7 +183,7 @@ def _accept(
     submission: Submission, services: Services, principal: Principal, inputs: Inputs = NO_INPUTS
 ) -> Job:
     return accept(
-        submission.body,
+        _under_its_own_name(submission.body, services),
         catalog=services.catalog,
         tokenizers=services.tokenizers,
         job_id=new_job_id(),
@@ -190,6 +192,13 @@ def _accept(
         inputs=inputs,
         ranking=services.settings.models.clip is not None,
     )
+
+
+def _under_its_own_name(body: JobCreate, services: Services) -> JobCreate:
+    """The request with its model's own name in place of an alias."""
+    if body.model is None:
+        return body
+    return body.model_copy(update={"model": real_name(body.model, services)})
 
 
 async def _accept_with_pictures(

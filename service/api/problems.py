@@ -16,15 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.api.dialects import native
+from service.api.dialects import huggingface, native, openai
 from service.api.methods import allowed_methods
 from service.api.refusals import Refusal
 from service.errors import (
     Conflict,
+    FieldCode,
     FieldError,
     Forbidden,
     ImageRejected,
     InvalidRequest,
+    JobCanceled,
     KeyReused,
     NotFound,
     NoWorker,
@@ -49,6 +51,8 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     Conflict: 409,
     KeyReused: 422,
     PromptRejected: 422,
+    ImageRejected: 422,
+    JobCanceled: 409,
     RateLimited: 429,
     Unmeetable: 503,
     QueueFull: 503,
@@ -56,6 +60,12 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     Unavailable: 503,
 }
 _MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
+_FIELD_CODES: Mapping[str, FieldCode] = {
+    "extra_forbidden": "unknown_parameter",
+    "missing": "missing_required_parameter",
+    "string_too_long": "string_above_max_length",
+    "steps": "invalid_type",
+}
 _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
     400: ("malformed_json", "The request body is not JSON"),
     404: ("not_found", NotFound.title),
@@ -68,7 +78,13 @@ _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
 _REFUSED_BY_POLICY = frozenset({PromptRejected.code, ImageRejected.code})
 
 Render = Callable[[Refusal, Scope], Response]
-_DIALECTS: tuple[tuple[str, Render], ...] = ()
+_DIALECTS: tuple[tuple[str, Render], ...] = (
+    ("/v1/images/generations", openai.render),
+    ("/v1/images/edits", openai.render),
+    ("/v1/images/variations", openai.render),
+    ("/v1/models", openai.render_both),
+    ("/hf/", huggingface.render),
+)
 """Who speaks below which path; the native dialect speaks everywhere else."""
 
 
@@ -142,6 +158,23 @@ def refusal_of_job(job: Job) -> Refusal:
     )
 
 
+def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
+    """What the validation found, as the one error for bad fields.
+
+    Args:
+        found: `errors()` of pydantic's or FastAPI's exception; places begin with their source,
+            such as `body`.
+    """
+    return InvalidRequest.of(
+        FieldError(
+            _pointer(each["loc"]),
+            _MESSAGES.get(each["type"], each["msg"]),
+            _field_code(each["type"]),
+        )
+        for each in found
+    )
+
+
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return respond(refusal_of(error), request.scope)
@@ -156,11 +189,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         detail = f"The body is not JSON: {malformed['ctx']['error']}, at character {position}."
         refusal = Refusal(status=400, code=code, title=title, detail=detail)
         return respond(refusal, request.scope)
-    invalid = InvalidRequest.of(
-        FieldError(_pointer(each["loc"]), _MESSAGES.get(each["type"], each["msg"]))
-        for each in error.errors()
-    )
-    return respond(refusal_of(invalid), request.scope)
+    return respond(refusal_of(invalid_request(error.errors())), request.scope)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -179,6 +208,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     code, title = _FRAMEWORK_CODES.get(status, ("http_error", HTTPStatus(status).phrase))
     refusal = Refusal(status=status, code=code, title=title, detail=detail, headers=headers)
     return respond(refusal, request.scope)
+
+
+def _field_code(kind: str) -> FieldCode:
+    """The kind of a mistake that the validation found."""
+    named = _FIELD_CODES.get(kind)
+    return named or ("invalid_type" if kind.endswith("_type") else "invalid_value")
 
 
 def _pointer(location: Iterable[int | str]) -> str:

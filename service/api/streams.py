@@ -1,6 +1,7 @@
 """Server-sent events as every front door sends them.
 
-Closed when the client goes, kept open by comments. Knows no job and no dialect.
+A stream closes its source when the client goes, and comments keep a quiet one open. Knows no job
+and no dialect.
 """
 
 import asyncio

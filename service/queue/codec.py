@@ -6,11 +6,9 @@ releases can share a queue.
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -28,6 +26,10 @@ from service.jobs import (
 from service.queue.keys import quoted
 
 T = TypeVar("T")
+_NAMES: Mapping[type, frozenset[str]] = {
+    kind: frozenset(member.name for member in fields(kind))
+    for kind in (SamplingParams, UpsampleParams, WebhookTarget, ImageRecord, JobFailure)
+}
 
 
 def job_to_fields(job: Job) -> dict[str, str]:
@@ -167,13 +169,8 @@ def _images(record: Mapping[str, str]) -> tuple[ImageRecord, ...]:
 
 
 def _known(kind: type[T], members: Mapping[str, Any]) -> T:
-    names = _names(kind)
+    names = _NAMES[kind]
     return kind(**{name: value for name, value in members.items() if name in names})
-
-
-@cache
-def _names(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind).parameters)
 
 
 def _optional_int(text: str | None) -> int | None:

@@ -261,6 +261,10 @@ class RedisJobQueue:
                     return job
                 await hint.wait(min(left_s, FALLBACK_S))
 
+    def is_watched(self, job_id: str) -> bool:
+        """Whether some coroutine of this process follows the job or waits for it."""
+        return self._hub.is_watched(job_id)
+
     async def queue_position(self, job_id: str) -> int | None:
         """An estimate of how many jobs leave the queue before this one; None if it doesn't wait."""
         answer = await self._run("position", id=job_id)
