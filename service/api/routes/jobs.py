@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.api.auth import PrincipalDep
-from service.api.bodies import SubmissionDep
+from service.api.bodies import read_submission
 from service.api.declarations import (
     ACCEPTED,
     FINISHED,
@@ -17,7 +17,7 @@ from service.api.declarations import (
     SUBMISSION_HEADERS,
     UNCHANGED,
 )
-from service.api.dependencies import JobDep, LinksDep, StandingDep, TenantDep
+from service.api.dependencies import JobDep, LinksDep, TenantDep, find_standing, links_of
 from service.api.entity_tags import is_held, job_state, job_tag
 from service.api.image_bytes import first_image_response
 from service.api.intake import hold, take, terms_of
@@ -25,7 +25,7 @@ from service.api.outlook import shown, shown_accepted, shown_one, standing_of, s
 from service.api.preferences import preferences, wanted_image
 from service.api.problems import declared
 from service.api.schemas import JobList, Moment
-from service.api.services import Services, ServicesDep
+from service.api.services import Services, ServicesDep, services_of
 from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
 from service.queue.records import JobFilter, Standing
@@ -77,12 +77,12 @@ WantedDep = Annotated[JobFilter, Depends(_wanted)]
 )
 async def submit(
     request: Request,
-    submission: SubmissionDep,
-    services: ServicesDep,
     principal: PrincipalDep,
-    links: LinksDep,
 ) -> Response:
     """Accepts a job; `Accept: image/*` with `Prefer: wait` gives its first image."""
+    # Each dependency of a route costs more than a call; the two busiest routes do without.
+    services, links = services_of(request), await links_of(request)
+    submission = await read_submission(request)
     asked, image_format = preferences(request), wanted_image(request)
     terms = terms_of(request, submission.members, submission.files)
     submission = submission.in_format(image_format)
@@ -138,12 +138,13 @@ async def list_jobs(
 @router.get("/{job_id}", response_model=JobView, responses={304: UNCHANGED, **declared(404, 422)})
 async def get_job(
     request: Request,
-    standing: StandingDep,
-    services: ServicesDep,
-    links: LinksDep,
+    job_id: str,
+    principal: PrincipalDep,
     wait: WaitQuery = 0.0,
 ) -> Response:
     """A job: at once, or, with `wait`, when it ends or is no longer as `If-None-Match` has it."""
+    services, links = services_of(request), await links_of(request)
+    standing = await find_standing(job_id, services, principal.tenant)
     view = await shown_one(standing, services, links)
     tag = job_tag(standing.job, view)
     held, conditional = is_held(request, tag), "if-none-match" in request.headers

@@ -68,6 +68,7 @@ if quota then
 end
 if idempotency then call('SET', idempotency, A.fingerprint .. ' ' .. id) end
 count('waiting', job, 1)
-log(id, cjson.encode({type = 'queued', reason = cjson.null}))
+-- Nobody watches a job before it is accepted, so no process is woken.
+record(id, cjson.encode({type = 'queued', reason = cjson.null}))
 offer(id, job)
 return accepted(id, job, now, 0)
