@@ -23,10 +23,7 @@ from service.errors import FieldError, InvalidRequest
 from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-VERBATIM = frozenset(
-    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
-    | set(PICTURE_FIELDS)
-)
+VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))
 """Fields of a form whose text stands for itself, though it may look like a number."""
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.api.deadlines import DURATION_PATTERN
 from service.api.idempotency import KEY_PATTERN
 from service.api.pictures import PICTURE_FIELDS
 from service.api.preferences import IMAGE_TYPES
@@ -9,9 +10,6 @@ from service.views.job import JobView
 
 _JOB_CREATE = {"$ref": "#/components/schemas/JobCreate"}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_DURATION_PATTERN = (
-    r"^([1-9]\d{0,4}s?|[1-9]\d{0,3}m([1-9]\d?s)?|[1-9]\d?h([1-9]\d?m)?([1-9]\d?s)?)$"
-)
 IMAGE_CONTENT = dict.fromkeys(IMAGE_TYPES.values(), _BYTES)
 
 SUBMISSION_BODY = {
@@ -34,7 +32,7 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
 SUBMISSION_HEADERS = [
     _header("Prefer", "`wait=N`: answer when done, or in N s; `respond-async`: at once"),
     _header("Idempotency-Key", "a repetition with it gets the first job", pattern=KEY_PATTERN),
-    _header("Cancel-After", "as `timeout_seconds`: 60s, 1m30s", pattern=_DURATION_PATTERN),
+    _header("Cancel-After", "as `timeout_seconds`: 60s, 1m30s", pattern=DURATION_PATTERN),
 ]
 
 

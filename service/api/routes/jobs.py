@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic.json_schema import SkipJsonSchema
 
 from service.api.auth import PrincipalDep
 from service.api.bodies import SubmissionDep
@@ -25,7 +25,7 @@ from service.api.intake import hold, take, terms_of
 from service.api.outlook import shown, shown_accepted, shown_one, standing_of, standings_of
 from service.api.preferences import preferences, wanted_image
 from service.api.problems import declared
-from service.api.schemas import JobList
+from service.api.schemas import JobList, Moment
 from service.api.services import Services, ServicesDep
 from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
@@ -38,7 +38,14 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _POLL_AFTER_S = "1"
 
-CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page")]
+CursorQuery = Annotated[
+    str,
+    Query(
+        max_length=200,
+        description="`next_cursor` of a page",
+        json_schema_extra={"pattern": "^(job_[0-9a-hjkmnp-tv-z]{26})?$"},
+    ),
+]
 WaitQuery = Annotated[
     float,
     Query(ge=0, allow_inf_nan=False, description="s; answers early when the job ends or changes"),
@@ -46,14 +53,16 @@ WaitQuery = Annotated[
 
 
 def _wanted(
-    status: JobStatus | None = None,
-    model: Annotated[str | None, Query(max_length=200)] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="or at that time")] = None,
-    created_before: AwareDatetime | None = None,
+    status: JobStatus | SkipJsonSchema[None] = None,
+    model: Annotated[str, Query(max_length=200)] = "",
+    created_after: Annotated[
+        Moment | SkipJsonSchema[None], Query(description="or at that time")
+    ] = None,
+    created_before: Moment | SkipJsonSchema[None] = None,
 ) -> JobFilter:
     return JobFilter(
         status=status,
-        model=model,
+        model=model or None,
         created_after_ms=_unix_ms(created_after),
         created_before_ms=_unix_ms(created_before),
     )
@@ -67,7 +76,7 @@ WantedDep = Annotated[JobFilter, Depends(_wanted)]
     status_code=202,
     response_model=JobView,
     openapi_extra={"requestBody": SUBMISSION_BODY, "parameters": SUBMISSION_HEADERS},
-    responses={200: FINISHED, 202: ACCEPTED, **declared(400, 409, 413, 415, 422, 429, 504)},
+    responses={200: FINISHED, 202: ACCEPTED, **declared(400, 408, 409, 413, 415, 422, 429, 504)},
 )
 async def submit(
     request: Request,
@@ -108,13 +117,13 @@ async def list_jobs(
     tenant: TenantDep,
     links: LinksDep,
     wanted: WantedDep,
-    cursor: CursorQuery = None,
+    cursor: CursorQuery = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobList:
     """Jobs, newest first; a page may be short and yet not the last."""
     try:
         jobs, next_cursor = await services.queue.list(
-            tenant, cursor=cursor, limit=limit, **dataclasses.asdict(wanted)
+            tenant, cursor=cursor or None, limit=limit, **dataclasses.asdict(wanted)
         )
     except InvalidRequest as error:
         raise InvalidRequest.of([FieldError("/query/cursor", error.detail)]) from error
