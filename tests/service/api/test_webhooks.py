@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.queue.deliveries import Attempt
+from service.queue.deliveries import Attempt, DeliveryState
 from service.queue.outbox import Load
 from service.queue.redis import RedisJobQueue
 from tests.service.live_api import LiveApi, Worker
@@ -37,7 +37,7 @@ def attempt(api: LiveApi, status: int) -> None:
         for claim in (await queue.outbox.claim(ALL, 60.0)).claims:
             error = None if status < 300 else f"answered {status}"
             made = Attempt(at_ms=1_700_000_000_000, duration_ms=1500, status=status, error=error)
-            state = "pending" if error else "delivered"
+            state: DeliveryState = "pending" if error else "delivered"
             await queue.outbox.settle(claim, made, state, retry_s=300.0)
         await queue.aclose()
 
