@@ -129,6 +129,7 @@ def create_app(
         policy=load_policy(settings.policy),
     )
     problems.install(app)
+    app.router.routes.extend(jobs.direct.routes)  # before all others, and in no router of their own
     app.include_router(replicate_router)  # its stream lies among the files of `images`
     for part in (*_NATIVE, *_ADAPTERS):
         app.include_router(part.router)
