@@ -32,12 +32,12 @@ $(PY) -m pip install --disable-pip-version-check \
 $(PY) -m pip install --quiet --disable-pip-version-check --editable ".[$(1)]"
 endef
 
-.PHONY: help install demo serve test test-all check fmt gpu bench up lock clean
+.PHONY: help install demo serve test test-all test-clients check fmt gpu bench up lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(DEV)  ## Make the environment .venv with everything in it.
 
@@ -52,6 +52,9 @@ test: $(DEV)  ## Run the tests, without the slow ones.
 
 test-all: $(DEV)  ## Run all tests.
 	$(PY) -m pytest
+
+test-clients: $(DEV)  ## Run the clients people already have, in Python and JavaScript, against it.
+	$(PY) -m pytest tests/clients
 
 check: $(DEV)  ## Check format, lint, types and the order of imports.
 	$(VENV)/bin/ruff format --check .

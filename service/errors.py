@@ -2,12 +2,14 @@
 
 ServiceError
 ├── InvalidRequest     a request that can't be accepted, with a pointer for each bad field
+│   └── DeadlineTooShort   even an idle service can't meet its deadline
 ├── Unauthenticated    no key, or a wrong one
 ├── Forbidden          a key that may not do this
 ├── NotFound           no such job, image or model
+│   └── ModelNotFound      no such model
 ├── Conflict           the request contradicts the state of things
 ├── KeyReused          an idempotency key that stands for another request
-├── Unmeetable         a deadline that can't be met
+├── Unmeetable         a deadline that can't be met just now
 ├── RateLimited        this client must wait
 │   └── QuotaExceeded      it has used up its quota
 ├── QueueFull          the queue is at its bound
@@ -16,7 +18,9 @@ ServiceError
 └── JobError           a job that was accepted and failed
     ├── PromptRejected     the prompt is refused by policy
     ├── ImageRejected      the finished image is refused by policy
+    ├── ImageUnchecked     retryable: the check of finished images failed
     ├── InputLost          a picture to start from is gone or damaged
+    ├── JobCanceled        it was stopped before its end
     ├── OutOfMemory        retryable on a worker with room
     ├── WorkerLost         retryable: its worker died or was cut off
     └── Timeout            the job's own deadline passed
@@ -24,15 +28,25 @@ ServiceError
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
+
+FieldCode = Literal[
+    "invalid_value",
+    "invalid_type",
+    "missing_required_parameter",
+    "string_above_max_length",
+    "unknown_parameter",
+]
+"""The kinds of mistakes in a field, in the words that programs already know from OpenAI's API."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One bad field: a JSON pointer into the request and a sentence."""
+    """One bad field: a JSON pointer into the request, a sentence, and the kind of mistake."""
 
     pointer: str
     detail: str
+    code: FieldCode = "invalid_value"
 
 
 class ServiceError(Exception):
@@ -64,8 +78,14 @@ class InvalidRequest(ServiceError):
     code = "invalid_request"
     title = "The request is not valid"
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail, members=members)
         self.errors = tuple(errors)
 
     @classmethod
@@ -74,6 +94,13 @@ class InvalidRequest(ServiceError):
         found = tuple(errors)
         sentence = "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in found)
         return cls(f"{sentence}.", errors=found)
+
+
+class DeadlineTooShort(InvalidRequest):
+    """Even an idle service can't meet the deadline; `members` has the predicted finish."""
+
+    code = "deadline_too_short"
+    title = "The deadline is too short"
 
 
 class Unauthenticated(ServiceError):
@@ -97,6 +124,13 @@ class NotFound(ServiceError):
     title = "There is no such thing"
 
 
+class ModelNotFound(NotFound):
+    """No such model."""
+
+    code = "model_not_found"
+    title = "There is no such model"
+
+
 class Conflict(ServiceError):
     """The request contradicts the state of what it is about."""
 
@@ -112,7 +146,7 @@ class KeyReused(ServiceError):
 
 
 class Unmeetable(ServiceError):
-    """A deadline that can't be met; `members` has the predicted finish."""
+    """A deadline that can't be met just now; `members` has the predicted finish."""
 
     code = "deadline_unmeetable"
     title = "The deadline can't be met"
@@ -179,11 +213,26 @@ class ImageRejected(JobError):
     title = "The image was rejected"
 
 
+class ImageUnchecked(JobError):
+    """The operator's check of finished images failed, so that the image can't be shown."""
+
+    code = "image_unchecked"
+    title = "The image could not be checked"
+    retryable = True
+
+
 class InputLost(JobError):
     """A picture that the job starts from is no longer in the store, or is damaged there."""
 
     code = "input_lost"
     title = "A picture to start from is lost"
+
+
+class JobCanceled(JobError):
+    """The job was stopped by its client, by its deadline, or because nobody waited any more."""
+
+    code = "job_canceled"
+    title = "The job was canceled"
 
 
 class OutOfMemory(JobError):

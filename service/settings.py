@@ -8,8 +8,9 @@ environment.
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -53,7 +54,7 @@ class ApiSettings(_Group):
     max_body_bytes: int = Field(1 << 20, gt=0, description="largest request body, pictures apart")
     max_picture_bytes: int = Field(16 << 20, gt=0, description="largest picture of a client")
     max_wait_s: float = Field(55.0, gt=0, description="longest long poll")
-    body_timeout_s: float = Field(30.0, gt=0, description="longest pause within a request body")
+    body_timeout_s: float = Field(30.0, gt=0, description="longest pause within a request")
     keepalive_s: float = Field(15.0, gt=0, description="time between comments on a quiet stream")
     max_connections: int = Field(10_000, gt=0, description="connections at a time; more get 503")
     open: bool = Field(
@@ -134,6 +135,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="GLIDE_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError("an address such as https://pictures.example or https://host/prefix")
+        if parts.query or parts.fragment:
+            raise ValueError("an address without a query")
+        return url
 
     data: Path = Field(Path("data"), description="folder of the embedded Redis and its lock")
     public_url: str | None = Field(

@@ -5,7 +5,7 @@ Both become the same `Submission`, and both are refused with the same pointers. 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -16,35 +16,36 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.api.dependencies import is_form, require_json
+from service.api.json_text import parse_json
 from service.api.pictures import PICTURE_FIELDS
 from service.api.schemas import JobCreate
 from service.errors import FieldError, InvalidRequest
+from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-_SCHEMA = {"$ref": "#/components/schemas/JobCreate"}
-SUBMISSION_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": _SCHEMA},
-        "multipart/form-data": {
-            "schema": _SCHEMA,
-            "encoding": {name: {"contentType": "text/plain, image/*"} for name in PICTURE_FIELDS},
-        },
-    },
-}
-"""The body of `POST /v1/jobs` in OpenAPI's words."""
-_VERBATIM = frozenset(
-    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
-    | set(PICTURE_FIELDS)
-)
+VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))
+"""Fields of a form whose text stands for itself, though it may look like a number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """What a client asks for, and the pictures that came as files, by field."""
+    """What a client asks for.
+
+    Attributes:
+        body: the request, checked.
+        files: the pictures that came as files, by field.
+        members: the body's JSON, or the fields of its form, as they came.
+    """
 
     body: JobCreate
     files: Mapping[str, bytes] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_format(self, output_format: OutputFormat | None) -> "Submission":
+        """The same, whose images have that format unless the client names another."""
+        if output_format is None or self.body.output_format is not None:
+            return self
+        return replace(self, body=self.body.model_copy(update={"output_format": output_format}))
 
     @property
     def has_pictures(self) -> bool:
@@ -63,24 +64,26 @@ async def read_submission(request: Request) -> Submission:
     if is_form(request):
         form = await read_form(request)
         try:
-            return Submission(_checked(_members(form)), await _files(form))
+            members = _members(form)
+            return Submission(_checked(members), await _files(form), members)
         finally:
             await form.close()
     require_json(request)
-    return Submission(_checked(await _read_json(request)))
+    members = await read_json(request)
+    return Submission(_checked(members), members=members)
 
 
 SubmissionDep = Annotated[Submission, Depends(read_submission)]
 
 
-async def read_form(request: Request) -> FormData:
+async def read_form(request: Request, max_files: int = len(PICTURE_FIELDS)) -> FormData:
     """The fields and files of a form.
 
     Raises:
         InvalidRequest: it can't be read as one.
     """
     try:
-        return await request.form(max_files=len(PICTURE_FIELDS), max_fields=_FORM_FIELDS)
+        return await request.form(max_files=max_files, max_fields=_FORM_FIELDS)
     except HTTPException as error:
         if error.status_code != 400:
             raise
@@ -88,12 +91,19 @@ async def read_form(request: Request) -> FormData:
         raise InvalidRequest.of([FieldError("", detail)]) from error
 
 
-async def _read_json(request: Request) -> Any:
+async def read_json(request: Request) -> Any:
+    """The JSON of a body; None where it is empty.
+
+    Raises:
+        RequestValidationError: it isn't JSON.
+        InvalidRequest: an object in it names a member twice.
+        HTTPException: status 400, for JSON that Python can't read.
+    """
     raw = await request.body()
     if not raw:
         return None
     try:
-        return json.loads(raw)
+        return parse_json(raw)
     except json.JSONDecodeError as error:
         place = ("body", error.pos)
         found = {"type": "json_invalid", "loc": place, "msg": "", "ctx": {"error": error.msg}}
@@ -113,16 +123,16 @@ def _members(form: FormData) -> dict[str, Any]:
             if name not in PICTURE_FIELDS:
                 wrong.append(FieldError(f"/{name}", "is no picture: send it as text"))
         else:
-            members[name] = value if name in _VERBATIM else _number_or_text(value)
+            members[name] = value if name in VERBATIM else number_or_text(value)
     if wrong:
         raise InvalidRequest.of(dict.fromkeys(wrong))
     return members
 
 
-def _number_or_text(text: str) -> Any:
+def number_or_text(text: str) -> Any:
     """What JSON would make of a form's text: `3`, `[0, 1]`, `{"a": "b"}`; else the text itself."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError):
         return text
 

@@ -6,10 +6,10 @@ idempotency work the same whatever words a client speaks.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +18,19 @@ from starlette.requests import Request
 from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
+from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
-from service.api.pictures import NO_INPUTS, Inputs, find_inputs
+from service.api.forecast import Deadline
+from service.api.idempotency import idempotency_key, request_digest
+from service.api.model_names import real_name
+from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
+from service.api.schemas import JobCreate
 from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
-from service.queue.redis import Accepted
-from service.store.inputs import fetch_input, keep_input
+from service.queue.quota import Quota
+from service.queue.submission import Accepted, TooMuchWorkBefore
+from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
@@ -54,6 +60,26 @@ class Terms:
     echo: Mapping[str, Any] | None = None
 
 
+def terms_of(
+    request: Request, members: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+) -> Terms:
+    """The terms in a request's headers: `Idempotency-Key` and `Cancel-After`.
+
+    An adapter adds its own with `dataclasses.replace`.
+
+    Args:
+        request: whose headers.
+        members: its JSON, or the fields of its form, as they came.
+        files: that came beside them, by field.
+
+    Raises:
+        InvalidRequest: a header can't be understood.
+    """
+    key = idempotency_key(request)
+    body_hash = None if key is None else request_digest(request, members, files)
+    return Terms(idempotency_key=key, body_hash=body_hash, timeout_s=cancel_after_s(request))
+
+
 async def take(
     request: Request,
     submission: Submission,
@@ -66,11 +92,15 @@ async def take(
     Raises:
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
-        RateLimited, QueueFull, Unavailable: not now.
+        DeadlineTooShort: its deadline can't be met.
+        PromptRejected: policy refuses a caption.
+        RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
+    if principal.key_id is not None and principal.rate is not None:
+        await services.limits.charge(request, principal.key_id, principal.rate)
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
-        async with services.unpacking:
-            job = await asyncio.to_thread(_accept_with_pictures, submission, services, principal)
+        job = await _accept_with_pictures(submission, services, principal)
     else:
         job = _accept(submission, services, principal)
     job = replace(
@@ -82,9 +112,7 @@ async def take(
         webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
-        accepted = await services.queue.enqueue(
-            job, idempotency_key=terms.idempotency_key, body_hash=terms.body_hash
-        )
+        accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
         log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
@@ -123,6 +151,36 @@ async def hold(
             await waiting
 
 
+async def _deadline(job: Job, services: Services) -> Deadline | None:
+    """A new job's deadline, if it has one and the pace is known that it must be met with."""
+    if job.timeout_s is None:
+        return None
+    pace = (await services.paces.now()).get(job.params.model)
+    return None if pace is None else Deadline(job.timeout_s, job.work, pace)
+
+
+async def _enqueue(job: Job, terms: Terms, services: Services, principal: Principal) -> Accepted:
+    """Queues a job, unless it has a deadline that is known to be too early."""
+    deadline = await _deadline(job, services)
+    try:
+        return await services.queue.enqueue(
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            quota=_quota(principal),
+            most_work_before=None if deadline is None else deadline.most_work_before,
+        )
+    except TooMuchWorkBefore as error:
+        assert deadline is not None
+        raise deadline.refusal(error.work, now_s=time.time()) from error
+
+
+def _quota(principal: Principal) -> Quota | None:
+    if principal.key_id is None or principal.quota is None:
+        return None
+    return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
+
+
 def _webhook(job: Job, terms: Terms, services: Services) -> WebhookTarget | None:
     target, pointer = (job.webhook, "/webhook/url") if job.webhook else (terms.webhook, "/webhook")
     allow_private = services.settings.webhooks.allow_private
@@ -133,7 +191,7 @@ def _accept(
     submission: Submission, services: Services, principal: Principal, inputs: Inputs = NO_INPUTS
 ) -> Job:
     return accept(
-        submission.body,
+        _under_its_own_name(submission.body, services),
         catalog=services.catalog,
         tokenizers=services.tokenizers,
         job_id=new_job_id(),
@@ -144,16 +202,40 @@ def _accept(
     )
 
 
-def _accept_with_pictures(submission: Submission, services: Services, principal: Principal) -> Job:
+def _under_its_own_name(body: JobCreate, services: Services) -> JobCreate:
+    """The request with its model's own name in place of an alias."""
+    if body.model is None:
+        return body
+    return body.model_copy(update={"model": real_name(body.model, services)})
+
+
+async def _accept_with_pictures(
+    submission: Submission, services: Services, principal: Principal
+) -> Job:
     """Accepts a job and keeps its pictures, for its worker to find."""
+    own = await services.uploads.of(principal.tenant, uploads_named(submission.body))
+    async with services.unpacking:
+        job, kept = await asyncio.to_thread(_unpack, submission, services, principal, own)
+    await services.uploads.add(principal.tenant, kept)
+    return job
+
+
+def _unpack(
+    submission: Submission, services: Services, principal: Principal, own: Collection[str]
+) -> tuple[Job, list[str]]:
+    """The job and the digests of its pictures; of uploads it sees the tenant's `own` alone."""
+
+    def fetch(digest: str) -> bytes:
+        if digest not in own:
+            raise no_upload(digest)
+        return fetch_input(services.store, digest)
+
     inputs = find_inputs(
         submission.body,
         submission.files,
-        fetch=functools.partial(fetch_input, services.store),
+        fetch=fetch,
         max_bytes=services.settings.api.max_picture_bytes,
     )
     job = _accept(submission, services, principal, inputs)
-    for data in (inputs.image, inputs.mask):
-        if data is not None:
-            keep_input(services.store, data)
-    return job
+    pictures = [data for data in (inputs.image, inputs.mask) if data is not None]
+    return job, [keep_input(services.store, data) for data in pictures]

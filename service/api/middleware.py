@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, the bound on its body. Knows no route.
+"""What surrounds every request: its id, its log line. Knows no route.
 
 Plain ASGI, so that an event stream passes through piece by piece.
 """
@@ -7,10 +7,9 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import internal_error
@@ -19,7 +18,6 @@ from service.telemetry.logging import bound
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
-_LONGEST_NUMBER = 20  # digits; more of them than Python would turn into an integer
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -38,6 +36,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started_s = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status: int | None = None
@@ -50,12 +49,14 @@ class RequestContext:
                 headers["x-request-id"] = request_id
                 for name, value in scope["state"].get("headers", {}).items():
                     headers.setdefault(name, value)
+                headers.append("server-timing", _timing(started_s))
             await send(message)
 
-        started_s = time.perf_counter()
         with bound(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.debug("client gone")  # in the middle of its body; nobody reads an answer
             except Exception:
                 log.exception("request failed", extra={"method": scope["method"]})
                 if status is not None:
@@ -65,61 +66,25 @@ class RequestContext:
                 _log_request(scope, status, time.perf_counter() - started_s)
 
 
-class BodyLimit:
-    """Refuses a request body above a bound, declared or not, without reading on.
-
-    Args:
-        app: what is served.
-        max_body_bytes: the bound.
-        exceptions: other bounds, by method and path.
-    """
-
-    def __init__(
-        self, app: ASGIApp, max_body_bytes: int, exceptions: Mapping[tuple[str, str], int]
-    ) -> None:
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-        self._exceptions = exceptions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request whose body is bounded."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
-        declared = Headers(scope=scope).get("content-length", "")[:_LONGEST_NUMBER]
-        refused = declared.isdecimal() and int(declared) > most
-        seen = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal seen
-            if refused:
-                raise _too_large(most)
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise _too_large(most)
-            return message
-
-        await self._app(scope, receive_within_limit, send)
-
-
-def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"The body may have at most {most} bytes.")
-
-
 def _request_id(scope: Scope) -> str:
     asked = Headers(scope=scope).get("x-request-id", "")
     return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
 
 
+def _timing(started_s: float) -> str:
+    """The time until the head of an answer, ms; a route may have said before where a job's went."""
+    return f"total;dur={1000 * (time.perf_counter() - started_s):.1f}"
+
+
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", None)
+    state = scope.get("state", {})
     fields = {
         "method": scope["method"],
         "route": route or "none",
         "status": status or 0,
         "seconds": round(seconds, 4),
+        **({"key_id": state["key_id"]} if "key_id" in state else {}),
     }
     level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
     log.log(level, "request", extra=fields)

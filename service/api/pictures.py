@@ -17,6 +17,7 @@ from service.errors import FieldError, InputLost, InvalidRequest
 from service.store.inputs import digest_of, is_digest
 
 PICTURE_FIELDS = ("image", "mask")
+_LONGEST_ID = 80  # characters; what is longer brings the picture itself
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,12 @@ class Inputs:
 
 
 NO_INPUTS = Inputs()
+
+
+def uploads_named(body: JobCreate) -> list[str]:
+    """The digests of the uploads that a request names."""
+    texts = [getattr(body, name) for name in PICTURE_FIELDS]
+    return [digest for digest in map(_upload_id, filter(None, texts)) if digest]
 
 
 def find_inputs(
@@ -100,9 +107,16 @@ class _Unusable(Exception):
     """A picture that can't be had from what the request says."""
 
 
-def _named(text: str, fetch: Callable[[str], bytes]) -> bytes:
+def _upload_id(text: str) -> str | None:
+    if len(text) > _LONGEST_ID:
+        return None
     digest = text.removeprefix("sha256:").lower()
-    if is_digest(digest):
+    return digest if is_digest(digest) else None
+
+
+def _named(text: str, fetch: Callable[[str], bytes]) -> bytes:
+    digest = _upload_id(text)
+    if digest is not None:
         return fetch(digest)
     head, comma, payload = text.partition(",")
     if not comma:

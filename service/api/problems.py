@@ -14,16 +14,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import Scope
 
-from service.api.dialects import native
+from service.api.dialects import huggingface, native, openai, replicate
+from service.api.methods import allowed_methods
 from service.api.refusals import Refusal
 from service.errors import (
     Conflict,
+    FieldCode,
     FieldError,
     Forbidden,
+    ImageRejected,
     InvalidRequest,
+    JobCanceled,
     KeyReused,
     NotFound,
     NoWorker,
@@ -35,11 +38,11 @@ from service.errors import (
     Unavailable,
     Unmeetable,
 )
+from service.jobs import Job
 
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _STATUSES: Mapping[type[ServiceError], int] = {
     InvalidRequest: 422,
     Unauthenticated: 401,
@@ -48,6 +51,8 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     Conflict: 409,
     KeyReused: 422,
     PromptRejected: 422,
+    ImageRejected: 422,
+    JobCanceled: 409,
     RateLimited: 429,
     Unmeetable: 503,
     QueueFull: 503,
@@ -55,17 +60,31 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     Unavailable: 503,
 }
 _MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
+_FIELD_CODES: Mapping[str, FieldCode] = {
+    "extra_forbidden": "unknown_parameter",
+    "missing": "missing_required_parameter",
+    "steps": "invalid_type",
+}
 _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
     400: ("malformed_json", "The request body is not JSON"),
     404: ("not_found", NotFound.title),
     405: ("method_not_allowed", "The method is not allowed here"),
+    408: ("body_too_slow", "The request body came too slowly"),
     413: ("body_too_large", "The request body is too large"),
     415: ("unsupported_media_type", "The request body has the wrong content type"),
+    416: ("range_not_satisfiable", "There are no such bytes"),
 }
-
+_REFUSED_BY_POLICY = frozenset({PromptRejected.code, ImageRejected.code})
 
 Render = Callable[[Refusal, Scope], Response]
-_DIALECTS: tuple[tuple[str, Render], ...] = ()
+_DIALECTS: tuple[tuple[str, Render], ...] = (
+    ("/v1/images/generations", openai.render),
+    ("/v1/images/edits", openai.render),
+    ("/v1/images/variations", openai.render),
+    ("/v1/models", openai.render_both),
+    ("/hf/", huggingface.render),
+    ("/replicate/", replicate.render),
+)
 """Who speaks below which path; the native dialect speaks everywhere else."""
 
 
@@ -121,6 +140,41 @@ def refusal_of(error: ServiceError) -> Refusal:
     )
 
 
+def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
+    """What the validation found, as the one error for bad fields.
+
+    Args:
+        found: `errors()` of pydantic's or FastAPI's exception; places begin with their source,
+            such as `body`.
+    """
+    return InvalidRequest.of(
+        FieldError(
+            _pointer(each["loc"]),
+            _MESSAGES.get(each["type"], each["msg"]),
+            _field_code(each["type"], each["input"]),
+        )
+        for each in found
+    )
+
+
+def refusal_of_job(job: Job) -> Refusal:
+    """What a client is told that waits for images of a job that ended without them."""
+    if job.failure is not None:
+        status = 422 if job.failure.code in _REFUSED_BY_POLICY else 500
+        code, detail = job.failure.code, job.failure.detail
+        members: dict[str, Any] = {"retryable": job.failure.retryable}
+    else:
+        late = job.deadline_at_ms is not None and (job.finished_at_ms or 0) >= job.deadline_at_ms
+        status = 504 if late else 409
+        code, detail = "canceled", f"The job was canceled: {job.cancel_reason}."
+        members = {"cancel_reason": job.cancel_reason}
+    title = "The job ended without its images"
+    members = {"job_id": job.id, **members}
+    return Refusal(
+        status=status, code=code, title=title, detail=detail, members=members, accepted=True
+    )
+
+
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return respond(refusal_of(error), request.scope)
@@ -135,11 +189,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         detail = f"The body is not JSON: {malformed['ctx']['error']}, at character {position}."
         refusal = Refusal(status=400, code=code, title=title, detail=detail)
         return respond(refusal, request.scope)
-    invalid = InvalidRequest.of(
-        FieldError(_pointer(each["loc"]), _MESSAGES.get(each["type"], each["msg"]))
-        for each in error.errors()
-    )
-    return respond(refusal_of(invalid), request.scope)
+    return respond(refusal_of(invalid_request(error.errors())), request.scope)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -151,11 +201,21 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     elif status == 404:
         detail = f"There is nothing at {request.url.path}."
     elif status == 405:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = ", ".join(allowed_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
         detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}."
     code, title = _FRAMEWORK_CODES.get(status, ("http_error", HTTPStatus(status).phrase))
     refusal = Refusal(status=status, code=code, title=title, detail=detail, headers=headers)
     return respond(refusal, request.scope)
+
+
+def _field_code(kind: str, value: object) -> FieldCode:
+    """The kind of a mistake that the validation found."""
+    if kind.endswith("too_long") and isinstance(value, str):
+        return "string_above_max_length"
+    named = _FIELD_CODES.get(kind)
+    return named or ("invalid_type" if kind.endswith("_type") else "invalid_value")
 
 
 def _pointer(location: Iterable[int | str]) -> str:
@@ -164,14 +224,3 @@ def _pointer(location: Iterable[int | str]) -> str:
     prefix = "" if source == "body" else f"/{source}"
     escaped = (str(member).replace("~", "~0").replace("/", "~1") for member in members)
     return prefix + "".join(f"/{member}" for member in escaped)
-
-
-def _methods(request: Request) -> set[str]:
-    """Every method that the path of `request` takes, over all routes."""
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    return {
-        method
-        for method, scope in scopes.items()
-        for route in request.app.routes
-        if route.matches(scope)[0] == Match.FULL
-    }

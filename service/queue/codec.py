@@ -103,7 +103,15 @@ def paired(flat: Sequence[str]) -> dict[str, str]:
 
 def fingerprint(job: Job) -> str:
     """Digest of what the client asked for: equal for equal requests."""
-    asked = [asdict(job.params), job.output_format, dict(job.metadata or {})]
+    asked = [
+        asdict(job.params),
+        job.output_format,
+        dict(job.metadata or {}),
+        job.priority,
+        job.timeout_s,
+        job.webhook and asdict(job.webhook),
+        job.provenance,
+    ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

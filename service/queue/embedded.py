@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -32,20 +32,55 @@ from service.errors import ServiceError
 OLDEST_MAJOR = 7  # the scripts' `#!lua flags=…` line came with Redis 7.0
 SOCKET_PATH_LIMIT = 100  # bytes; sockaddr_un has 104 to 108, by system
 PR_SET_PDEATHSIG = 1
+ADDRESS_FILE = "redis.url"
+"""In the data folder: where the server that runs on it is reached."""
+JOIN_S = 10.0
+"""So long another process may take to start the server whose folder is locked already."""
+
+
+class FolderInUse(ServiceError):
+    """Another process has a server on the folder."""
+
+    code = "folder_in_use"
+    title = "The data folder is in use"
 
 
 @contextmanager
 def running_redis(url: str | None, data: Path, *, maxmemory_mb: int = 512) -> Iterator[str]:
-    """The URL of a Redis to use: the given one, or that of an embedded server while it is used.
+    """The URL of a Redis to use.
+
+    The given one, else that of the server that another process has on `data`, else that of a server
+    started on it while it is used.
 
     Raises:
         ServiceError: no server is installed, or it can't start on `data`.
     """
-    if url is not None:
-        yield url
-        return
-    with EmbeddedRedis(data, maxmemory_mb=maxmemory_mb) as server:
-        yield server.url
+    with ExitStack() as started:
+        yield url or address_of(data) or _start_or_join(data, maxmemory_mb, started)
+
+
+def address_of(data: Path) -> str | None:
+    """The URL of the server that runs on `data`, or None."""
+    try:
+        url = (data / ADDRESS_FILE).read_text()
+    except OSError:
+        return None
+    with Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5) as client:
+        return url if _answers(client) else None
+
+
+def _start_or_join(data: Path, maxmemory_mb: int, started: ExitStack) -> str:
+    deadline = time.monotonic() + JOIN_S
+    while True:
+        try:
+            return started.enter_context(EmbeddedRedis(data, maxmemory_mb=maxmemory_mb)).url
+        except FolderInUse:
+            found = address_of(data)  # there is none yet while the other server starts
+            if found or time.monotonic() > deadline:
+                if found is None:
+                    raise
+                return found
+            time.sleep(JOIN_S / 100)
 
 
 class EmbeddedRedis:
@@ -105,6 +140,7 @@ class EmbeddedRedis:
             self._runtime = self._runtime or _runtime_folder()
             self._process = self._spawn(binary)
             self._wait_until_ready()
+            self._leave_address()
         except OSError as error:
             self.stop()
             raise ServiceError(f"The queue can't start in {self.data}: {error.strerror}") from error
@@ -114,6 +150,8 @@ class EmbeddedRedis:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Ends the server in good order, its data on disk, and frees the folder."""
+        if self._lock is not None:
+            (self.data / ADDRESS_FILE).unlink(missing_ok=True)
         if self._process is not None:
             self._process.terminate()
             try:
@@ -173,6 +211,11 @@ class EmbeddedRedis:
             pass_fds=(self._lock.fileno(),),
             preexec_fn=_end_with_parent(),  # noqa: PLW1509 - it only makes two system calls
         )
+
+    def _leave_address(self) -> None:
+        fresh = self.data / f"{ADDRESS_FILE}.new"
+        fresh.write_text(self.url)
+        fresh.replace(self.data / ADDRESS_FILE)  # never half of it
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
@@ -235,7 +278,7 @@ def _locked(data: Path) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
         lock.close()
-        raise ServiceError(f"The data folder {data} is in use by {holder}") from error
+        raise FolderInUse(f"The data folder {data} is in use by {holder}") from error
     lock.truncate(0)
     lock.write(f"process {os.getpid()}\n")
     lock.flush()

@@ -58,6 +58,10 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
+    def is_watched(self, job_id: str) -> bool:
+        """Whether some coroutine of this process waits for news of the job."""
+        return bool(self._hints.get(job_id))
+
     @asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[Hint]:
         """A hint that is given when something happens to the job."""

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 KeyType = Literal["string", "hash", "list", "set", "zset", "stream"]
 
-HINTS = "hints"  # a pub/sub channel and not a key: the id of a job that something happened to
+HINTS = "hints"
+"""A pub/sub channel and not a key: the id of a job that something happened to, or `api-keys`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +39,30 @@ class Key:
 
 KEYS = (
     Key("epoch", "string", True, "first half of the last fencing token"),
-    Key("sequence", "string", True, "number of the last submitted job; orders a tenant's jobs"),
+    Key("place", "string", True, "last place given: Redis time, ms, × 1024, plus a number"),
     Key("signing-key", "string", True, "secret of the signed links to images"),
+    Key("api-keys", "hash", True, "API key's id → its record as JSON, without its text"),
+    Key("api-keys-version", "string", True, "number of changes of `api-keys`"),
+    Key("api-keys-readers", "hash", True, "process → version it has read, and when, Unix ms"),
     Key("alive", "string", True, "Redis time, ms, of the last sign that Redis can be reached"),
     Key("grace", "string", True, "Redis time, ms, until which no lease is taken away"),
     Key("leases", "zset", True, "running job → Redis time, ms, at which its lease is out"),
     Key("delayed", "zset", True, "queued job → Redis time, ms, before which it isn't offered"),
+    Key("deadlines", "zset", True, "unfinished job → Redis time, ms, by which it must have ended"),
     Key("expiring", "zset", True, "`<tenant> <job>` of a final job → Redis time, ms, of its end"),
-    Key("waiting", "hash", True, "number of queued jobs: `total`, and `tenant:<tenant>` for each"),
+    Key("waiting", "hash", True, "queued jobs: `total`, `tenant:<tenant>`; `work`, `work:<model>`"),
+    Key("running", "hash", True, "the same of leased jobs"),
     Key("workers", "zset", True, "worker → Redis time, ms, of its last announcement"),
     Key("worker:<worker>", "string", False, "presence as JSON; goes when not announced again"),
     Key("held:<worker>", "set", False, "jobs a worker holds; goes with the last of them"),
     Key("claim:<worker>", "hash", False, "last lease call, for its replay; goes after two leases"),
-    Key("ready:<model>:<tenant>", "zset", False, "queued job → its number; goes with the last"),
+    Key("tenant:<tenant>", "hash", True, "a tenant's limits, where they are not the default"),
+    Key("ready:<model>:<tenant>", "zset", False, "queued job → its place; goes with the last"),
     Key("active:<model>", "zset", False, "tenant with ready jobs → virtual start of the next one"),
-    Key("clock:<model>", "hash", False, "virtual time, and `end:<tenant>`; goes with `active`"),
+    Key("parked:<model>", "zset", False, "the same of tenants at their cap, which must wait"),
+    Key("capped:<tenant>", "set", False, "models that the tenant is parked in"),
+    Key("clock:<model>", "hash", False, "virtual time, `now`; goes with `active` and `parked`"),
+    Key("ends:<model>", "zset", False, "tenant without ready jobs → its virtual end; as `clock`"),
     Key("wake:<model>", "list", False, "tokens that wake idle workers; goes after 2 s"),
     Key("job:<job>", "hash", False, "the job's record; goes with the retention once final"),
     Key("events:<job>", "stream", False, "all events but those in `updates`; goes with the job"),
@@ -60,7 +70,15 @@ KEYS = (
         "updates:<job>", "stream", False, "newest progress and previews; goes 5 min after the last"
     ),
     Key("jobs:<tenant>", "zset", False, "a tenant's jobs, by id; goes with the last of them"),
+    Key("rate:<limit>", "list", False, "when a key created jobs, Unix s; goes with its window"),
+    Key("upload:<tenant>:<digest>", "string", False, "who sent a picture; goes when long unused"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
+    Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
+    Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),
+    Key(
+        "files:<tenant>", "zset", False, "uploaded file → Unix time, ms, of its end; with the last"
+    ),
+    Key("file:<tenant>:<file>", "string", False, "an uploaded file's record; goes at its end"),
     Key("webhooks", "zset", True, "`<tenant>:<host>` → Redis time, ms, of the next attempt there"),
     Key("webhooks:<tenant>:<host>", "zset", False, "delivery → ms of its next attempt"),
     Key("throttled:<tenant>:<host>", "string", False, "ms until which the host asked for a pause"),

@@ -14,6 +14,7 @@ class WorkerPresence:
         device: such as `cpu` or `cuda:0`.
         max_batch: trajectories that can share one step.
         trajectories: trajectories it holds now.
+        work_rate: work that it does in a second, in the unit of `Job.work`; None: not known yet.
         seen_ms: Redis time of the last announcement; set by the queue.
     """
 
@@ -22,6 +23,7 @@ class WorkerPresence:
     device: str = "cpu"
     max_batch: int = 1
     trajectories: int = 0
+    work_rate: float | None = None
     seen_ms: int = 0
 
 

@@ -6,55 +6,45 @@ again although no worker lives. Every method raises `Unavailable` while Redis ca
 """
 
 import json
-import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from service.errors import (
-    InvalidRequest,
-    KeyReused,
-    NotFound,
-    QueueFull,
-    RateLimited,
-    ServiceError,
-)
+from redis.asyncio import Redis
+
+from service.errors import Conflict, NotFound, ServiceError
 from service.events import Event
-from service.jobs import Job, JobStatus, is_job_id
-from service.queue.codec import (
-    event_from_json,
-    fingerprint,
-    job_from_hash,
-    job_to_fields,
-    paired,
-)
+from service.jobs import Job, JobStatus
+from service.queue.backlog import Backlog, work_rate
+from service.queue.codec import job_from_hash, paired
 from service.queue.connection import api_client, redis_errors
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
 from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
-from service.queue.scripts import milliseconds, sources, times
+from service.queue.quota import Quota
+from service.queue.records import Events, JobFilter, JobRecords, Jobs, Standing, standing
+from service.queue.scripts import sources, times
+from service.queue.submission import (
+    Accepted,
+    accepted_or_refused,
+    is_full,
+    refusal_when_full,
+    submission,
+)
+from service.queue.tenants import TenantLimits, limits_from_fields, limits_to_fields
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
-PAGE = 100
-RETRY_AFTER_S = 5
-_EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
+_RATE_S = 1.0
 
-Events = list[tuple[str, Event]]
-Jobs = list[Job]
 Presences = list[WorkerPresence]
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An accepted job; `replayed` when an earlier request with the same key had made it."""
-
-    job: Job
-    replayed: bool
+def _is_final(job: Job) -> bool:
+    return job.status.is_final
 
 
 class RedisJobQueue:
@@ -77,7 +67,24 @@ class RedisJobQueue:
         self._client = api_client(url)
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
+        self._records = JobRecords(self._client, prefix)
+        self._rate, self._rate_until = 0.0, float("-inf")
         self.outbox = Outbox(self._run, self._hub.watch)
+
+    @property
+    def client(self) -> Redis:
+        """This process's connections, for what else it keeps in Redis."""
+        return self._client
+
+    @property
+    def prefix(self) -> str:
+        """Of every key."""
+        return self._prefix
+
+    @property
+    def hub(self) -> Hub:
+        """Where this process hears of changes."""
+        return self._hub
 
     async def submit(
         self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
@@ -87,45 +94,57 @@ class RedisJobQueue:
         return accepted.job
 
     async def enqueue(
-        self, job: Job, *, idempotency_key: str | None = None, body_hash: str | None = None
+        self,
+        job: Job,
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+        quota: Quota | None = None,
+        most_work_before: float | None = None,
     ) -> Accepted:
         """Stores and queues a job, or finds the one that its idempotency key stands for.
 
         Args:
             job: with a fresh id; its status, times and attempts are the queue's to set.
-            idempotency_key: a second submission with it returns the first one's job.
+            idempotency_key: a second submission with it returns the first one's job, for as long
+                as that is kept.
             body_hash: digest of the request, for telling a repetition from another request with
                 the same key; by default of the job's parameters, format and metadata.
+            quota: bounds the images of all accepted jobs of a key; only a new job counts.
+            most_work_before: a new job is refused if more work than that is done before it.
 
         Raises:
             KeyReused: the key stands for another request.
             QueueFull: too many jobs wait.
             RateLimited: too many jobs of this tenant wait.
+            QuotaExceeded: the quota has too few images left.
+            TooMuchWorkBefore: see `most_work_before`.
         """
-        settings = self._settings
-        fields = job_to_fields(job)
-        fields["retention_ms"] = str(milliseconds(settings.retention_s))
-        fields["max_attempts"] = str(settings.max_attempts)
-        arguments: dict[str, Any] = {}
-        if idempotency_key is not None:
-            fields["idempotency"] = arguments["idempotency"] = quoted(idempotency_key)
-            arguments["fingerprint"] = quoted(body_hash or fingerprint(job))
-        answer = await self._run(
-            "submit",
-            id=job.id,
-            tenant=fields["tenant"],
-            model=fields["model"],
-            fields=fields,
-            max_queued=settings.max_queued,
-            max_queued_per_tenant=settings.max_queued_per_tenant,
-            **arguments,
+        arguments = submission(
+            job,
+            self._settings,
+            idempotency_key=idempotency_key,
+            body_hash=body_hash,
+            quota=quota,
+            most_work_before=most_work_before,
         )
-        _raise_refusal(answer[0])
-        return Accepted(job_from_hash(answer[1], paired(answer[2])), replayed=bool(answer[3]))
+        answer = await self._run("submit", **arguments)
+        if is_full(answer):
+            raise refusal_when_full(answer, await self._work_rate())
+        return accepted_or_refused(answer, job, quota)
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None when there is none, or none any more."""
-        return (await self._load([job_id]))[0]
+        self._hub.start()
+        return (await self._records.load([job_id]))[0]
+
+    async def look(self, job_ids: Sequence[str]) -> Sequence[Standing | None]:
+        """Jobs and what is before them, in one call; None for one that there is not."""
+        if not job_ids:
+            return []
+        answers = await self._run("look", ids=list(job_ids))
+        pairs = zip(job_ids, answers, strict=True)
+        return [standing(job_id, answer) if answer else None for job_id, answer in pairs]
 
     async def list(
         self,
@@ -134,29 +153,62 @@ class RedisJobQueue:
         cursor: str | None = None,
         limit: int = 20,
         status: JobStatus | None = None,
+        model: str | None = None,
+        created_after_ms: int | None = None,
+        created_before_ms: int | None = None,
     ) -> tuple[Jobs, str | None]:
         """A tenant's jobs, newest first, and the cursor of the next page, None on the last one.
+
+        A page may have fewer jobs than `limit` and yet a cursor: rare jobs are not looked for among
+        all others in one call.
+
+        Args:
+            tenant: whose jobs.
+            cursor: of an earlier page.
+            limit: so many jobs at most.
+            status: only those that stand there.
+            model: only those of this pipeline.
+            created_after_ms: only those created at this Unix time or later.
+            created_before_ms: only those created before this Unix time.
 
         Raises:
             InvalidRequest: `cursor` is not one that this method returned.
         """
-        if cursor is not None and not is_job_id(cursor):
-            raise InvalidRequest("The cursor is not one of an earlier page")
-        found: Jobs = []
-        while len(found) <= limit:
-            ids = await self._ids_before(tenant, cursor)
-            if not ids:
-                return found, None
-            jobs = await self._load(ids)
-            await self._forget(tenant, [i for i, job in zip(ids, jobs, strict=True) if not job])
-            found += [job for job in jobs if job and status in (None, job.status)]
-            cursor = ids[-1]
-        return found[:limit], found[limit - 1].id
+        self._hub.start()
+        wanted = JobFilter(
+            status=status,
+            model=model,
+            created_after_ms=created_after_ms,
+            created_before_ms=created_before_ms,
+        )
+        return await self._records.page(tenant, wanted, cursor, limit)
+
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        return await self._records.newer(tenant, job_id, limit)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Ends a queued job, asks the owner of a running one to stop, leaves a final one alone."""
         record = await self._run("cancel", id=job_id, reason=reason)
         return job_from_hash(job_id, paired(record)) if record else None
+
+    async def delete(self, job_id: str) -> Job | None:
+        """Removes a final job and all that is kept of it, but not its images' files.
+
+        Returns:
+            The job as it was, or None when there is none.
+
+        Raises:
+            Conflict: the job is not final.
+        """
+        outcome, *record = await self._run("delete", id=job_id, nonce=secrets.token_hex(6))
+        match outcome:
+            case "ok":
+                return job_from_hash(job_id, paired(record[0]))
+            case "none":
+                return None
+            case status:
+                raise Conflict(f"Job {job_id} is {status}: cancel it first, and wait for its end.")
 
     async def events(self, job_id: str, after: str | None = None) -> Events:
         """What happened to a job after event `after`, oldest first; ids count from 1.
@@ -166,7 +218,8 @@ class RedisJobQueue:
         Raises:
             InvalidRequest: `after` is not an event id.
         """
-        return (await self._events(job_id, after))[0]
+        self._hub.start()
+        return (await self._records.events(job_id, after))[0]
 
     async def follow(
         self, job_id: str, after: str | None = None
@@ -177,9 +230,10 @@ class RedisJobQueue:
             NotFound: there is no such job, or none any more.
             InvalidRequest: `after` is not an event id.
         """
+        self._hub.start()
         async with self._hub.watch(job_id) as hint:
             while True:
-                events, status = await self._events(job_id, after)
+                events, status = await self._records.events(job_id, after)
                 for after, event in events:
                     yield after, event
                 if status is None:
@@ -188,8 +242,16 @@ class RedisJobQueue:
                     return
                 await hint.wait()
 
-    async def wait(self, job_id: str, timeout_s: float) -> Job:
-        """The job as soon as it is final, or as it is after `timeout_s`.
+    async def wait(
+        self, job_id: str, timeout_s: float, until: Callable[[Job], bool] = _is_final
+    ) -> Job:
+        """The job as soon as `until` holds of it, or as it is after `timeout_s`.
+
+        Args:
+            job_id: which job.
+            timeout_s: the longest wait.
+            until: what is waited for; by default the job's end. A final job changes no more, so it
+                is returned in any case.
 
         Raises:
             NotFound: there is no such job, or none any more.
@@ -201,9 +263,13 @@ class RedisJobQueue:
                 if job is None:
                     raise _not_found(job_id)
                 left_s = deadline - time.monotonic()
-                if job.status.is_final or left_s <= 0:
+                if until(job) or job.status.is_final or left_s <= 0:
                     return job
                 await hint.wait(min(left_s, FALLBACK_S))
+
+    def is_watched(self, job_id: str) -> bool:
+        """Whether some coroutine of this process follows the job or waits for it."""
+        return self._hub.is_watched(job_id)
 
     async def queue_position(self, job_id: str) -> int | None:
         """An estimate of how many jobs leave the queue before this one; None if it doesn't wait."""
@@ -221,8 +287,43 @@ class RedisJobQueue:
         pairs = zip(texts, seen, strict=True)
         return [presence_from_json(text, int(ms)) for text, (_, ms) in pairs if text is not None]
 
+    async def backlog(self, model: str) -> Backlog:
+        """The work of a model's unfinished jobs."""
+        self._hub.start()
+        field = f"work:{quoted(model)}"
+        with redis_errors():
+            # One transaction, so that no job is counted twice or not at all while it is leased.
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.hget(f"{self._prefix}waiting", field)
+                pipeline.hget(f"{self._prefix}running", field)
+                waiting, running = await pipeline.execute()
+        return Backlog(waiting_work=int(waiting or 0), running_work=int(running or 0))
+
+    async def tenant(self, tenant: str) -> TenantLimits:
+        """A tenant's limits."""
+        with redis_errors():
+            fields: Any = await self._client.hgetall(f"{self._prefix}tenant:{quoted(tenant)}")
+        return limits_from_fields(fields)
+
+    async def set_tenant(
+        self, tenant: str, *, weight: float | None, concurrency: int | None
+    ) -> None:
+        """Sets a tenant's limits, also for the jobs that it has already.
+
+        Args:
+            tenant: whose.
+            weight: its share in proportion to other tenants'; None: 1.
+            concurrency: so many of its jobs run at a time; None: no bound.
+
+        Raises:
+            InvalidRequest: a limit is out of its bounds.
+        """
+        share = TenantLimits().weight if weight is None else weight
+        limits = limits_to_fields(TenantLimits(weight=share, concurrency=concurrency))
+        await self._run("limit", tenant=quoted(tenant), limits=limits)
+
     async def maintain(self) -> None:
-        """Does what is due by the clock: expired leases, ended delays, expired jobs' index."""
+        """Does what is due by the clock: of leases, deadlines, delays, and the lists of jobs."""
         await self._run("maintain", **times(self._settings))
 
     async def signing_key(self) -> bytes:
@@ -266,57 +367,13 @@ class RedisJobQueue:
                 keys=[self._prefix], args=[json.dumps(arguments)]
             )
 
-    async def _load(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
-        self._hub.start()
-        with redis_errors():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for job_id in job_ids:
-                    pipeline.hgetall(f"{self._prefix}job:{job_id}")
-                records = await pipeline.execute()
-        pairs = zip(job_ids, records, strict=True)
-        return [job_from_hash(job_id, record) if record else None for job_id, record in pairs]
-
-    async def _events(self, job_id: str, after: str | None) -> tuple[Events, JobStatus | None]:
-        if after is not None and not _EVENT_ID.fullmatch(after):
-            raise InvalidRequest("The event id is not one of this job's stream")
-        self._hub.start()
-        start = f"({after}-0" if after else "-"
-        with redis_errors():
-            # One transaction, so that no event of either stream falls between the two reads.
-            async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.xrange(f"{self._prefix}events:{job_id}", min=start)
-                pipeline.xrange(f"{self._prefix}updates:{job_id}", min=start)
-                pipeline.hget(f"{self._prefix}job:{job_id}", "status")
-                lasting, passing, status = await pipeline.execute()
-        entries = sorted((int(i.split("-")[0]), members) for i, members in lasting + passing)
-        decoded = ((str(number), event_from_json(members["event"])) for number, members in entries)
-        return [(i, event) for i, event in decoded if event], status and JobStatus(status)
-
-    async def _ids_before(self, tenant: str, cursor: str | None) -> Sequence[str]:
-        with redis_errors():
-            ids = await self._client.zrevrangebylex(
-                f"{self._prefix}jobs:{quoted(tenant)}",
-                max=f"({cursor}" if cursor else "+",
-                min="-",
-                start=0,
-                num=PAGE,
-            )
-        return cast(Sequence[str], ids)
-
-    async def _forget(self, tenant: str, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            with redis_errors():
-                await self._client.zrem(f"{self._prefix}jobs:{quoted(tenant)}", *job_ids)
-
-
-def _raise_refusal(answer: str) -> None:
-    match answer:
-        case "conflict":
-            raise KeyReused("The idempotency key was used for another request.")
-        case "full":
-            raise QueueFull("Too many jobs are waiting", retry_after_s=RETRY_AFTER_S)
-        case "tenant_full":
-            raise RateLimited("Too many of your jobs are waiting", retry_after_s=RETRY_AFTER_S)
+    async def _work_rate(self) -> float:
+        """That of all live workers; asked for seldom, since refusals come in crowds."""
+        now_s = time.monotonic()
+        if now_s >= self._rate_until:
+            self._rate_until = now_s + _RATE_S
+            self._rate = work_rate(await self.workers())
+        return self._rate
 
 
 def _not_found(job_id: str) -> NotFound:

@@ -19,10 +19,13 @@ TRANSITIONS = (
     "fail",
     "release",
     "cancel",
+    "delete",
+    "limit",
     "abandon",
     "announce",
     "maintain",
     "position",
+    "look",
     "webhook_claim",
     "webhook_freeze",
     "webhook_log",
@@ -31,7 +34,16 @@ TRANSITIONS = (
     "webhook_settle",
 )
 
-SHARED = ("words", "events", "waiting", "outbox", "lifecycle", "maintenance")
+SHARED = (
+    "words",
+    "events",
+    "counters",
+    "fairness",
+    "estimate",
+    "outbox",
+    "lifecycle",
+    "maintenance",
+)
 """Files of `lua/shared/`, each of which may use those before it."""
 
 

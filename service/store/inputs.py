@@ -45,11 +45,16 @@ def fetch_input(store: ImageStore, digest: str) -> bytes:
     try:
         data = store.get(key)
     except NotFound:
-        raise InputLost(f"there is no upload {digest}, or none any more: upload it again") from None
+        raise no_upload(digest) from None
     if digest_of(data) != digest:
         raise InputLost(f"the upload {digest} is damaged in the store: upload it again")
     store.refresh(key)
     return data
+
+
+def no_upload(digest: str) -> InputLost:
+    """What is said of a picture that is not there, or not there for who asks."""
+    return InputLost(f"there is no upload {digest}, or none any more: upload it again")
 
 
 def _key(digest: str) -> str:

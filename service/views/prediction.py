@@ -41,14 +41,14 @@ def prediction(job: Job, links: Links, *, version: str = HIDDEN_VERSION) -> dict
         "id": job.id,
         "model": echo.get("model") or model_name(job.params.model),
         "version": echo.get("version") or version,
-        "input": echo["input"] if "input" in echo else _input(job),
+        "input": _pictures(job) | (echo["input"] if "input" in echo else _input(job)),
         "logs": _logs(job),
         "output": _output(job, links),
         "data_removed": False,
         "error": job.failure.detail if job.failure else None,
         "source": "api",
         "status": _STATUSES[job.status],
-        "created_at": _time(job.created_at_ms),
+        "created_at": time_text(job.created_at_ms),
         "started_at": _time_if(job.started_at_ms),
         "completed_at": _time_if(job.finished_at_ms),
         "deadline": _time_if(job.deadline_at_ms),
@@ -115,8 +115,13 @@ def _input(job: Job) -> dict[str, Any]:
     }
     if params.task is Task.VARIATION:
         found["prompt_strength"] = params.strength
-    pictures = {"image": params.image, "mask": params.mask}
-    return found | {name: digest for name, digest in pictures.items() if digest}
+    return found
+
+
+def _pictures(job: Job) -> dict[str, str]:
+    """The pictures by the ids of their uploads, for inputs that don't name them otherwise."""
+    pictures = {"image": job.params.image, "mask": job.params.mask}
+    return {name: digest for name, digest in pictures.items() if digest}
 
 
 def _output(job: Job, links: Links) -> list[str] | None:
@@ -165,10 +170,11 @@ def _clock(seconds: float) -> str:
     return f"{minutes:02d}:{rest:02d}"
 
 
-def _time(time_ms: int) -> str:
+def time_text(time_ms: int) -> str:
+    """A Unix time, ms, in that API's form: RFC 3339 in UTC, to the microsecond."""
     moment = datetime.fromtimestamp(time_ms / 1000, UTC)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _time_if(time_ms: int | None) -> str | None:
-    return None if time_ms is None else _time(time_ms)
+    return None if time_ms is None else time_text(time_ms)

@@ -7,13 +7,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.api.app import create_app
-from service.jobs import ImageRecord
+from service.api_keys import Allowance, ApiKey, digest_of, new_key_id, new_key_text
+from service.cli.http_server import server_config
+from service.jobs import ImageRecord, JobFailure
+from service.queue.key_store import KeyStore
 from service.queue.leases import Lease, RedisLeases
 from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
@@ -38,6 +43,34 @@ class LiveApi:
         job_id: str = response.json()["id"]
         return job_id
 
+    def once_final(self, job_id: str) -> dict[str, Any]:
+        """A job that is about to end. Looks without waiting for it, which would count as company.
+
+        A job whose client has gone is stopped only if nobody else waits.
+        """
+        while True:
+            job: dict[str, Any] = self.http.get(f"/v1/jobs/{job_id}").json()
+            if job["status"] in ("succeeded", "failed", "canceled"):
+                return job
+            time.sleep(0.02)
+
+    def new_key(
+        self, tenant: str = "default", *, rate: str | None = None, quota: str | None = None
+    ) -> str:
+        """Creates an API key and returns its text."""
+        text = new_key_text()
+        key = ApiKey(
+            id=new_key_id(),
+            tenant=tenant,
+            digest=digest_of(text),
+            created_at_ms=int(time.time() * 1000),
+            rate=(rate and Allowance.parse(rate)) or None,
+            quota=(quota and Allowance.parse(quota)) or None,
+        )
+        with KeyStore(self.settings.redis.url or "", prefix=self.settings.redis.prefix) as keys:
+            keys.create(key)
+        return text
+
 
 class Worker:
     """Plays the worker's part with the queue's own worker-side class, without any model."""
@@ -48,9 +81,16 @@ class Worker:
         self._id = worker_id
         self.leases = RedisLeases(redis.url or "", worker=worker_id, prefix=redis.prefix)
 
-    def announce(self) -> None:
-        """Says that it lives and serves the model `tiny`."""
-        self.leases.announce(WorkerPresence(id=self._id, models=("tiny",)))
+    def announce(self, work_rate: float | None = None) -> None:
+        """Says that it lives and serves the model `tiny`, and how fast it is."""
+        presence = WorkerPresence(id=self._id, models=("tiny",), work_rate=work_rate)
+        self.leases.announce(presence)
+
+    def take_next(self) -> Lease:
+        """Leases the job that comes next, as soon as it is there."""
+        while not (found := self.leases.lease(("tiny",), 1)):
+            self.leases.wait(("tiny",))
+        return found[0]
 
     def take(self) -> Lease:
         """Leases the one job that waits."""
@@ -74,6 +114,11 @@ class Worker:
         self.leases.image(job.id, lease.token, record)
         return record
 
+    def fail(self, lease: Lease, code: str, detail: str) -> None:
+        """Gives the job up for good."""
+        failure = JobFailure(code=code, detail=detail, retryable=False)
+        self.leases.fail(lease.job.id, lease.token, failure, None)
+
     def finish(self, lease: Lease, *contents: bytes) -> None:
         """Delivers the images and ends the job."""
         for index, data in enumerate(contents):
@@ -82,11 +127,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def live_api(redis: RedisSettings, folder: Path, **api: float) -> Iterator[LiveApi]:
+def live_api(redis: RedisSettings, folder: Path, **api: object) -> Iterator[LiveApi]:
     """Runs the API over the given Redis until the block ends."""
     settings = Settings(redis=redis, api=ApiSettings.model_validate(api))
     with (
-        serving(tiny_app(settings, folder)) as url,
+        serving(tiny_app(settings, folder), settings=settings.api) as url,
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         yield LiveApi(url, http, settings, FilesystemStore(folder / "images"))
@@ -105,9 +150,10 @@ def tiny_app(settings: Settings, folder: Path) -> FastAPI:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
+def serving(app: ASGIApp, port: int = 0, settings: ApiSettings | None = None) -> Iterator[str]:
     """Runs `app` under uvicorn in a thread and gives its URL."""
-    config = uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1)
+    config = server_config(app, settings or ApiSettings(), port=port)
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

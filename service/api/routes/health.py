@@ -5,6 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from service.api.auth import NO_KEY
 from service.api.problems import declared, refusal_of, respond
 from service.api.services import Services, ServicesDep
 from service.errors import ServiceError, Unavailable
@@ -32,13 +33,13 @@ class ReadyView(BaseModel):
     checks: dict[str, CheckView]
 
 
-@router.get("/healthz")
+@router.get("/healthz", openapi_extra=NO_KEY)
 async def healthz() -> HealthView:
     """Whether the process lives; asks nobody else."""
     return HealthView()
 
 
-@router.get("/readyz", response_model=ReadyView, responses=declared())
+@router.get("/readyz", response_model=ReadyView, openapi_extra=NO_KEY, responses=declared())
 async def readyz(request: Request, services: ServicesDep) -> Response | ReadyView:
     """Whether a job could be accepted and finished now; the `checks` say what is missing."""
     checks = await _checks(services)

@@ -1,6 +1,10 @@
-"""The models: what each can do, what it does by default, and whether a worker serves it now."""
+"""The models: what each can do, what it does by default, and whether a worker serves it now.
+
+One path for the native API and for OpenAI's: its members stand beside ours, and so do its errors.
+"""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Literal
 
 from fastapi import APIRouter
@@ -11,10 +15,13 @@ from model.catalog import PipelineSpec, StageSpec
 from model.checkpoints.survey import Survey, survey
 from model.params import MAX_PROMPT_CHARACTERS, SamplerName, Task, Thresholding
 from service.api.acceptance import default_model
-from service.api.problems import declared
-from service.api.services import ServicesDep
+from service.api.dialects.openai import declared_both
+from service.api.model_names import find_model, live_aliases
+from service.api.services import Services, ServicesDep
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+_OWNER = "glide-service"
 
 
 class StageView(BaseModel):
@@ -63,6 +70,9 @@ class ModelView(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
+    created: int = Field(description="Unix time of its files, s")
+    owned_by: str = _OWNER
+    aliases: list[str] = Field(description="other names that requests may call it by")
     description: str
     default: bool = Field(description="serves requests that name no model")
     live: bool = Field(description="whether a worker serves it now")
@@ -93,28 +103,34 @@ class ModelList(BaseModel):
     data: list[ModelView]
 
 
-@router.get("", responses=declared())
+@router.get("", responses=declared_both(401))
 async def list_models(services: ServicesDep) -> ModelList:
     """Every model of the catalog."""
+    return ModelList(data=await _model_views(services.catalog.values(), services))
+
+
+@router.get("/{model_id:path}", responses=declared_both(401, 404, 422))
+async def get_model(model_id: str, services: ServicesDep) -> ModelView:
+    """A model, by its `id` or by an alias."""
+    (view,) = await _model_views([find_model(model_id, services)], services)
+    return view
+
+
+async def _model_views(specs: Iterable[PipelineSpec], services: Services) -> list[ModelView]:
     workers = await services.queue.workers()
     serving = Counter(model for worker in workers for model in set(worker.models))
-    default = default_model(services.catalog)
-    surveys = await run_in_threadpool(
-        lambda: {name: survey(spec) for name, spec in services.catalog.items()}
-    )
-    return ModelList(
-        data=[
-            _model_view(spec, surveys[name], workers=serving[name], default=name == default)
-            for name, spec in services.catalog.items()
-        ]
-    )
+    surveys = await run_in_threadpool(lambda: [(spec, survey(spec)) for spec in specs])
+    return [_model_view(spec, seen, serving[spec.name], services) for spec, seen in surveys]
 
 
-def _model_view(spec: PipelineSpec, seen: Survey, *, workers: int, default: bool) -> ModelView:
+def _model_view(spec: PipelineSpec, seen: Survey, workers: int, services: Services) -> ModelView:
+    aliases = live_aliases(services)
     return ModelView(
         id=spec.name,
+        created=_created(spec),
+        aliases=sorted(name for name, own in aliases.items() if own == spec.name),
         description=spec.description,
-        default=default,
+        default=spec.name == default_model(services.catalog),
         live=workers > 0,
         workers=workers,
         sizes=list(spec.sizes),
@@ -124,23 +140,11 @@ def _model_view(spec: PipelineSpec, seen: Survey, *, workers: int, default: bool
         classes=spec.classes,
         parameters=seen.parameters,
         memory_bytes=dict(seen.memory_bytes),
-        files=FilesView(
-            present=not seen.missing,
-            missing=[path.name for path in seen.missing],
-            problem=seen.problem,
-        ),
+        files=_files_view(seen),
         samplers=list(SamplerName),
         thresholdings=list(Thresholding),
         stages=[_stage_view(stage) for stage in spec.stages],
-        defaults=DefaultsView(
-            width=spec.sizes[-1],
-            height=spec.sizes[-1],
-            n=1,
-            steps=spec.base.steps,
-            sampler=spec.base.sampler,
-            guidance_scale=spec.guidance_scale,
-            guidance_interval=spec.guidance_interval,
-        ),
+        defaults=_defaults_view(spec),
         limits=LimitsView(
             n=spec.max_images,
             steps=spec.max_steps,
@@ -148,6 +152,34 @@ def _model_view(spec: PipelineSpec, seen: Survey, *, workers: int, default: bool
             prompt_characters=MAX_PROMPT_CHARACTERS,
             prompt_tokens=spec.context,
         ),
+    )
+
+
+def _created(spec: PipelineSpec) -> int:
+    """When the files of a pipeline were written, Unix time; 0 where there are none."""
+    try:
+        return int((spec.folder / "pipeline.json").stat().st_mtime)
+    except OSError:
+        return 0
+
+
+def _files_view(seen: Survey) -> FilesView:
+    return FilesView(
+        present=not seen.missing,
+        missing=[path.name for path in seen.missing],
+        problem=seen.problem,
+    )
+
+
+def _defaults_view(spec: PipelineSpec) -> DefaultsView:
+    return DefaultsView(
+        width=spec.sizes[-1],
+        height=spec.sizes[-1],
+        n=1,
+        steps=spec.base.steps,
+        sampler=spec.base.sampler,
+        guidance_scale=spec.guidance_scale,
+        guidance_interval=spec.guidance_interval,
     )
 
 

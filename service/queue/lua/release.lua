@@ -6,8 +6,9 @@ if job.token ~= A.token then return 'lost' end
 if job.status == 'canceled' then return 'canceled' end
 if job.status ~= 'running' then return 'lost' end
 leave_worker(id, job)
-if job.cancel_requested then
-  conclude_canceled(id, job, job.cancel_reason)
+local reason = reason_to_stop(job)
+if reason then
+  conclude_canceled(id, job, reason)
   return 'canceled'
 end
 call('HSET', job_key(id), 'given_up', A.token)

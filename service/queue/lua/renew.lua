@@ -8,7 +8,9 @@ for i, held in ipairs(A.held) do
   if holds(job, token) then
     call('ZADD', P .. 'leases', now + A.lease_ms, id)
     progress(id, job, step)
-    answers[i] = job.cancel_requested and 'cancel' or 'ok'
+    local reason = reason_to_stop(job)
+    if reason then ask_to_stop(id, job, reason) end
+    answers[i] = reason and 'cancel' or 'ok'
   else
     answers[i] = 'lost'
   end

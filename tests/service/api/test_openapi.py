@@ -9,7 +9,20 @@ import pytest
 
 from tests.service.live_api import LiveApi
 
-PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+def content(media_type: str, schema: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+PROBLEM = content("application/problem+json", "Problem")
+DIALECTS = {
+    "/v1/images/generations": content("application/json", "OpenAIError"),
+    "/v1/images/edits": content("application/json", "OpenAIError"),
+    "/v1/images/variations": content("application/json", "OpenAIError"),
+    "/v1/models": content("application/problem+json", "ModelProblem"),
+    "/hf/": content("application/json", "HuggingFaceError"),
+    "/replicate/": content("application/problem+json", "ReplicateProblem"),
+}
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
 
@@ -27,12 +40,16 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_error_is_declared_as_a_problem(document: dict[str, Any]) -> None:
+def test_every_error_is_declared_in_the_dialect_of_its_path(document: dict[str, Any]) -> None:
     found = operations(document)
     for name, operation in found.items():
+        path = name.split(" ")[1]
         errors = {code: each for code, each in operation["responses"].items() if code >= "400"}
-        assert name == "GET /healthz" or {"500", "503"} <= set(errors)
-        assert all(each["content"] == PROBLEM for each in errors.values()), name
+        always = {"500"} if path.startswith("/hf/") else {"500", "503"}
+        assert name == "GET /healthz" or always <= set(errors)
+        spoken = (said for prefix, said in DIALECTS.items() if path.startswith(prefix))
+        expected = next(spoken, PROBLEM)
+        assert all(each["content"] == expected for each in errors.values()), name
     assert {"400", "413", "415", "422", "429"} <= set(found["POST /v1/jobs"]["responses"])
 
 

@@ -4,14 +4,21 @@ import asyncio
 from typing import Any
 
 from model.params import SamplingParams
-from service.jobs import ImageRecord, Job, JobFailure, JobStatus, new_job_id
+from service.jobs import ImageRecord, Job, JobFailure, JobStatus, Priority, new_job_id
 
 MODELS = ("scenes",)
 OOM = JobFailure(code="out_of_memory", detail="The device has no room", retryable=True)
 
 
 def new_job(
-    *, tenant: str = "default", model: str = "scenes", total_steps: int = 20, **params: Any
+    *,
+    tenant: str = "default",
+    model: str = "scenes",
+    total_steps: int = 20,
+    work: int = 1,
+    priority: Priority = Priority.NORMAL,
+    timeout_s: float | None = None,
+    **params: Any,
 ) -> Job:
     """A job as the API would submit it."""
     return Job(
@@ -20,6 +27,9 @@ def new_job(
         params=SamplingParams(prompt="a cat", model=model, **params),
         tenant=tenant,
         total_steps=total_steps,
+        work=work,
+        priority=priority,
+        timeout_s=timeout_s,
     )
 
 

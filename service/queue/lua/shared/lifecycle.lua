@@ -11,6 +11,27 @@ end
 local function leave_worker(id, job)
   call('ZREM', P .. 'leases', id)
   if job.worker then call('SREM', P .. 'held:' .. job.worker, id) end
+  if job.status ~= 'running' then return end
+  count('running', job, -1)
+  unpark_if_below_cap(job.tenant)
+end
+
+local function overdue(job) return job.deadline_at_ms and now >= tonumber(job.deadline_at_ms) end
+
+-- Why a job must stop, if it must.
+local function reason_to_stop(job)
+  if job.cancel_requested then return job.cancel_reason end
+  if not overdue(job) then return end
+  if job.attempt == '0' then return 'the deadline passed before it was started' end
+  return 'the deadline passed'
+end
+
+-- The owner of a running job hears of it with its next renewal.
+local function ask_to_stop(id, job, reason)
+  if job.cancel_requested then return end
+  job.cancel_requested, job.cancel_reason = '1', reason
+  call('HSET', job_key(id), 'cancel_requested', 1, 'cancel_reason', reason)
+  call('PUBLISH', P .. 'hints', id)
 end
 
 -- The token stays: with it the owner's repeated call finds that its first one was heard.
@@ -26,10 +47,21 @@ local function conclude(id, job, status, event, ...)
     call('PEXPIREAT', P .. 'idempotency:' .. job.tenant .. ':' .. job.idempotency, ends)
   end
   call('ZADD', P .. 'expiring', ends, job.tenant .. ' ' .. id)
+  if job.deadline_at_ms then call('ZREM', P .. 'deadlines', id) end
 end
 
 local function conclude_canceled(id, job, reason)
   conclude(id, job, 'canceled', {type = 'canceled', reason = reason}, 'cancel_reason', reason)
+end
+
+-- A queued job ends at once, a running one when its owner has heard of it.
+local function stop(id, job, reason)
+  if job.status == 'queued' then
+    leave_queue(id, job)
+    conclude_canceled(id, job, reason)
+  elseif job.status == 'running' then
+    ask_to_stop(id, job, reason)
+  end
 end
 
 local function conclude_failed(id, job, failure)
@@ -42,7 +74,7 @@ end
 local function requeue(id, job, reason, delay_ms)
   call('HSET', job_key(id), 'status', 'queued')
   call('HDEL', job_key(id), 'token', 'worker')
-  count_waiting(job.tenant, 1)
+  count('waiting', job, 1)
   log(id, cjson.encode({type = 'queued', reason = reason}))
   if delay_ms > 0 then
     call('ZADD', P .. 'delayed', now + delay_ms, id)
@@ -65,7 +97,8 @@ local function lose(id)
   local job = load(id)
   leave_worker(id, job)
   if job.status ~= 'running' then return end
-  if job.cancel_requested then return conclude_canceled(id, job, job.cancel_reason) end
+  local reason = reason_to_stop(job)
+  if reason then return conclude_canceled(id, job, reason) end
   local failure = {
     code = 'worker_lost', retryable = true,
     detail = 'The worker was lost on every one of ' .. job.max_attempts .. ' attempts',

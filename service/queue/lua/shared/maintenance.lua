@@ -30,11 +30,18 @@ local function forget(member)
   call('ZREM', P .. 'jobs:' .. tenant, id)
 end
 
+local function end_in_time(id)
+  local job = load(id)
+  local reason = reason_to_stop(job)
+  if reason then stop(id, job, reason) end
+end
+
 -- Whatever is due by the clock. Leases and the API's pulse both come here, so that lost jobs are
 -- offered again although no worker lives.
 local function maintain()
   touch()
   clamp_leases()
+  each_due('deadlines', end_in_time)
   each_due('delayed', function(id) offer(id, load(id)) end)
   each_due('expiring', forget)
   if now >= tonumber(call('GET', P .. 'grace') or 0) then each_due('leases', lose) end

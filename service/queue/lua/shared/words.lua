@@ -14,11 +14,14 @@ local EVENTS_KEPT = 1000
 local BATCH = 64            -- bounds the work of one maintenance
 local WAKE_TOKENS, WAKE_MS = 16, 2000
 local LONGEST_LEASE_MS = 30000
+local REPEATED_MS = 60000   -- a caller repeats a call that it heard nothing of for no longer
+local LOOKS = 128           -- bounds how many tenants and jobs one lease passes over
+local SAMPLE = 16           -- bounds how many tenants an estimate looks at
 
 local BOOKKEEPING = {
-  'status', 'model', 'tenant', 'sequence', 'slots', 'token', 'given_up', 'worker',
-  'cancel_requested', 'cancel_reason', 'strikes', 'max_attempts', 'retention_ms', 'idempotency',
-  'step', 'total_steps', 'webhook_events',
+  'status', 'model', 'tenant', 'place', 'sequence', 'slots', 'work', 'token', 'given_up', 'worker',
+  'cancel_requested', 'cancel_reason', 'attempt', 'strikes', 'max_attempts', 'retention_ms',
+  'deadline_at_ms', 'idempotency', 'step', 'total_steps', 'webhook_events',
 }
 
 local function job_key(id) return P .. 'job:' .. id end
