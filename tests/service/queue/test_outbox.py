@@ -348,3 +348,22 @@ async def test_a_job_is_told_of_after_it_was_forgotten(
     assert claim.job is not None
     assert claim.job.cancel_reason == "asked to"
     await queue.aclose()
+
+
+async def test_a_deleted_job_leaves_no_delivery_behind(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    job = await submit(queue)
+    lease = taken(worker)
+    worker.image(job.id, lease.token, image())
+    worker.finish(job.id, lease.token)
+    sent, under_way = await claimed(queue, dataclasses.replace(ALL, free=2))
+    await queue.outbox.freeze(sent, "body")
+    await queue.outbox.settle(sent, GOOD, "delivered")
+    await queue.delete(job.id)
+    assert await queue.outbox.log(job.id, job.tenant) == ()
+    assert await claimed(queue) == []
+    assert not await queue.outbox.settle(under_way, GOOD, "delivered")
+    families = ("webhooks", "delivery", "told", "deliveries")
+    found = (redis.scan_iter(f"{redis_prefix}{family}*") for family in families)
+    assert [key for keys in found for key in keys] == []

@@ -32,7 +32,7 @@ class Receiver:
     """A running server; `answers` are given in turn, then 204s.
 
     While `open_gate` is cleared it takes requests and does not answer. With `floods`, its answers
-    have no end; `flooded_bytes` of them were taken.
+    have no end.
     """
 
     port: int = 0
@@ -42,7 +42,6 @@ class Receiver:
     arrivals: asyncio.Queue[Received] = field(default_factory=asyncio.Queue)
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
     floods: bool = False
-    flooded_bytes: int = 0
 
     @property
     def url(self) -> str:
@@ -74,7 +73,6 @@ class Receiver:
             while self.floods:
                 writer.write(b"x" * (1 << 16))
                 await writer.drain()
-                self.flooded_bytes += 1 << 16
         writer.close()
 
 
