@@ -32,6 +32,7 @@ def scaled_url(job: Job, image: ImageRecord, size: Size, links: Links) -> str:
     "/v1/files/{job_id}/{size}/{name}",
     response_class=Response,
     responses={200: _FOUND, 304: {"description": "not changed"}, **declared(403, 404, 422)},
+    openapi_extra={"security": []},
 )
 async def get_scaled_file(
     request: Request,
