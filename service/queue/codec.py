@@ -34,7 +34,7 @@ _SPECS_KEPT = 1024  # of about 3 kB each
 def job_to_fields(job: Job) -> dict[str, str]:
     """The fields of a job that is about to be submitted."""
     spec = {
-        "params": asdict(job.params),
+        "params": _members(job.params) | {"upsample": _members(job.params.upsample)},
         "output_format": job.output_format,
         "warnings": job.warnings,
         "unknown_words": job.unknown_words,
@@ -153,6 +153,11 @@ def _params(record: Mapping[str, Any]) -> SamplingParams:
     members["task"] = Task(members.get("task", Task.GENERATE))
     members["guidance_interval"] = tuple(members["guidance_interval"])
     return _known(SamplingParams, members)
+
+
+def _members(params: SamplingParams | UpsampleParams) -> dict[str, Any]:
+    """As `asdict`, which copies every value and takes five times as long."""
+    return {name: getattr(params, name) for name in params.__slots__}
 
 
 def _webhook_fields(target: WebhookTarget) -> dict[str, str]:
