@@ -82,10 +82,10 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
         alone.append(sum(run(engine, [params])[0] for params in requests))
     ratios = [slow / fast for slow, fast in zip(alone, together, strict=True)]
     place = pick_device(device)
-    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else _cpu()
+    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else cpu()
     return {
         "command": f"python -m benchmarks.serving --pairs {pairs} --device {device}",
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": hardware,
         "torch": torch.__version__,
         "model": model,
@@ -99,12 +99,14 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """This machine's processor, as torch uses it."""
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{torch.get_num_threads()} threads of {platform.machine()}, {capability}"
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is measured."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
