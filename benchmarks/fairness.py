@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, default=8)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "fairness.json")
     options = parser.parse_args()
-    spec = load_catalog()[options.model]
+    spec, load = load_catalog()[options.model], os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(Path(folder)) as redis:
         settings = settings_of(options, Path(folder), redis.url)
         found = asyncio.run(measure(settings, spec, options.jobs, options.singles))
@@ -204,6 +204,7 @@ def main() -> None:
         f"--singles {options.singles} --max-batch {options.max_batch}",
         "commit": commit(),
         "hardware": cpu(),
+        "load_average_before": load,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "model": options.model,
