@@ -228,7 +228,7 @@ class RedisLeases:
             self._blocking.connection_pool.disconnect()
 
     def _listen(self, models: Sequence[str]) -> None:
-        self._offers = self._blocking.pubsub()  # type: ignore[no-untyped-call]
+        self._offers = PubSub(self._blocking.connection_pool)
         self._offers.subscribe(*(f"{self._prefix}offers:{quoted(model)}" for model in models))
         for _ in models:  # each is confirmed, and only then are its offers heard
             self._offers.get_message(timeout=LONGEST_WAIT_S)
