@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -182,10 +181,12 @@ def test_a_canceled_job_is_a_bad_request(idle_client: OpenAI, idle_service: Live
 
 
 def test_a_client_that_goes_takes_its_job_along(idle_service: LiveApi, api_key: str) -> None:
-    timeout = httpx.Timeout(0.3, connect=30)
     with (
         OpenAI(
-            base_url=f"{idle_service.url}/v1", api_key=api_key, max_retries=0, timeout=timeout
+            base_url=f"{idle_service.url}/v1",
+            api_key=api_key,
+            max_retries=0,
+            timeout=openai.Timeout(0.3, connect=30),
         ) as client,
         pytest.raises(openai.APITimeoutError),
     ):

@@ -222,8 +222,8 @@ def test_a_bad_body_is_refused_by_its_members(shared_api: LiveApi, body: Any, li
 
 
 def test_what_is_no_json_is_refused(shared_api: LiveApi) -> None:
-    broken = {"content": b"{", "headers": {"content-type": "application/json"}}
-    refused(shared_api.http.post(f"{P}/predictions", **broken), 400)
+    headers = {"content-type": "application/json"}
+    refused(shared_api.http.post(f"{P}/predictions", content=b"{", headers=headers), 400)
     refused(shared_api.http.post(f"{P}/predictions", content=b"a=b"), 415)
     refused(shared_api.http.get(f"{P}/nothing"), 404)
     wrong_method = shared_api.http.put(f"{P}/predictions")
