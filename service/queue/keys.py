@@ -73,9 +73,7 @@ KEYS = (
     Key("rate:<limit>", "list", False, "when a key created jobs, Unix s; goes with its window"),
     Key("upload:<tenant>:<digest>", "string", False, "who sent a picture; goes when long unused"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
-    Key(
-        "files:<tenant>", "zset", False, "uploaded file → Unix time, ms, of its end; with the last"
-    ),
+    Key("files:<tenant>", "zset", False, "uploaded files, by id; goes with the last of them"),
     Key("file:<tenant>:<file>", "string", False, "an uploaded file's record; goes at its end"),
     Key("webhooks", "zset", True, "`<tenant>:<host>` → Redis time, ms, of the next attempt there"),
     Key("webhooks:<tenant>:<host>", "zset", False, "delivery → ms of its next attempt"),
