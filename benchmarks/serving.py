@@ -10,19 +10,17 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.record import RESULTS, commit
 from model.catalog import load_catalog
 from model.params import SamplerName, SamplingParams
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner, pick_device
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def jobs(model: str) -> list[SamplingParams]:
@@ -85,7 +83,7 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
     hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else _cpu()
     return {
         "command": f"python -m benchmarks.serving --pairs {pairs} --device {device}",
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": hardware,
         "torch": torch.__version__,
         "model": model,
@@ -102,12 +100,6 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
 def _cpu() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{torch.get_num_threads()} threads of {platform.machine()}, {capability}"
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def main() -> None:

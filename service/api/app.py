@@ -17,11 +17,23 @@ from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
 from service.api.dialects import huggingface, native, openai, replicate
 from service.api.edge import Edge
+from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
 from service.api.limits import RateLimits
+from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, uploads, webhooks
+from service.api.routes import (
+    events,
+    health,
+    images,
+    jobs,
+    models,
+    receipts,
+    samplers,
+    uploads,
+    webhooks,
+)
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
@@ -29,6 +41,7 @@ from service.api.routes.replicate.router import router as replicate_router
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
+from service.policy import load_policy
 from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
@@ -56,6 +69,7 @@ EXPOSED_HEADERS = (
 )
 """What a page of another origin may read of a response, beside what every page may."""
 
+_NATIVE = (jobs, events, images, uploads, receipts, models, samplers, webhooks, health)
 _ADAPTERS = (openai_images, openai_files, huggingface_models)
 _UNFOUND_SCHEMAS = (
     native.Problem,
@@ -84,6 +98,9 @@ def create_app(
         store: where finished images are.
         catalog: the pipelines that requests may name; at least one.
         tokenizers: for each of them.
+
+    Raises:
+        InvalidRequest: a list of phrases that the settings name can't be read.
     """
     assert catalog, "there is at least one pipeline"
     app = FastAPI(
@@ -102,16 +119,18 @@ def create_app(
         catalog,
         tokenizers,
         signing=Signing(settings, queue),
+        paces=Paces(queue),
         api_keys=KeyTable(queue.client, queue.prefix, queue.hub),
         limits=RateLimits(queue.client, queue.prefix),
         uploads=Uploads(
             queue.client, queue.prefix, kept_s=settings.queue.retention_s + SWEEP_MARGIN_S
         ),
         files=Files(queue.client, queue.prefix),
+        policy=load_policy(settings.policy),
     )
     problems.install(app)
     app.include_router(replicate_router)  # its stream lies among the files of `images`
-    for part in (jobs, events, images, uploads, models, webhooks, *_ADAPTERS, health):
+    for part in (*_NATIVE, *_ADAPTERS):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
@@ -126,6 +145,7 @@ def _surround(app: FastAPI, settings: ApiSettings) -> None:
         exceptions=_bodies_with_pictures(settings),
         body_timeout_s=settings.body_timeout_s,
     )
+    app.add_middleware(HeadRequests)
     app.add_middleware(RequestContext)
     if settings.cors_origins:
         app.add_middleware(
@@ -152,6 +172,7 @@ def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
         ("POST", "/replicate/v1/predictions"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/replicate/v1/models/"): words + len(PICTURE_FIELDS) * in_base64,
         ("POST", "/replicate/v1/deployments/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/v1/receipts"): words + picture,
     }
 
 

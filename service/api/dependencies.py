@@ -10,6 +10,7 @@ from service.api.auth import PrincipalDep
 from service.api.services import ServicesDep, services_of
 from service.errors import NotFound
 from service.jobs import Job, is_job_id
+from service.queue.records import Standing
 from service.views.links import Links
 
 
@@ -38,11 +39,26 @@ def base_url_of(request: Request) -> str:
 async def _job(job_id: str, services: ServicesDep, tenant: TenantDep) -> Job:
     job = await services.queue.get(job_id) if is_job_id(job_id) else None
     if job is None or job.tenant != tenant:
-        raise NotFound(f"There is no job {job_id!r}; finished jobs are forgotten in time.")
+        raise _no_job(job_id)
     return job
 
 
 JobDep = Annotated[Job, Depends(_job)]
+
+
+async def _standing(job_id: str, services: ServicesDep, tenant: TenantDep) -> Standing:
+    (found,) = await services.queue.look([job_id]) if is_job_id(job_id) else [None]
+    if found is None or found.job.tenant != tenant:
+        raise _no_job(job_id)
+    return found
+
+
+StandingDep = Annotated[Standing, Depends(_standing)]
+"""The job with what is before it in the queue, which costs no second call."""
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id!r}; finished jobs are forgotten in time.")
 
 
 def require_json(request: Request) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
+from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
 from service.api.model_names import real_name
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
@@ -27,7 +29,7 @@ from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
 from service.queue.quota import Quota
-from service.queue.submission import Accepted
+from service.queue.submission import Accepted, TooMuchWorkBefore
 from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
@@ -90,10 +92,13 @@ async def take(
     Raises:
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
-        RateLimited, QueueFull, Unavailable: not now.
+        DeadlineTooShort: its deadline can't be met.
+        PromptRejected: policy refuses a caption.
+        RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
     if principal.key_id is not None and principal.rate is not None:
         await services.limits.charge(request, principal.key_id, principal.rate)
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
         job = await _accept_with_pictures(submission, services, principal)
     else:
@@ -107,12 +112,7 @@ async def take(
         webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
-        accepted = await services.queue.enqueue(
-            job,
-            idempotency_key=terms.idempotency_key,
-            body_hash=terms.body_hash,
-            quota=_quota(principal),
-        )
+        accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
         fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
         log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
@@ -149,6 +149,30 @@ async def hold(
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await waiting
+
+
+async def _deadline(job: Job, services: Services) -> Deadline | None:
+    """A new job's deadline, if it has one and the pace is known that it must be met with."""
+    if job.timeout_s is None:
+        return None
+    pace = (await services.paces.now()).get(job.params.model)
+    return None if pace is None else Deadline(job.timeout_s, job.work, pace)
+
+
+async def _enqueue(job: Job, terms: Terms, services: Services, principal: Principal) -> Accepted:
+    """Queues a job, unless it has a deadline that is known to be too early."""
+    deadline = await _deadline(job, services)
+    try:
+        return await services.queue.enqueue(
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            quota=_quota(principal),
+            most_work_before=None if deadline is None else deadline.most_work_before,
+        )
+    except TooMuchWorkBefore as error:
+        assert deadline is not None
+        raise deadline.refusal(error.work, now_s=time.time()) from error
 
 
 def _quota(principal: Principal) -> Quota | None:

@@ -36,6 +36,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started_s = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status: int | None = None
@@ -48,9 +49,9 @@ class RequestContext:
                 headers["x-request-id"] = request_id
                 for name, value in scope["state"].get("headers", {}).items():
                     headers.setdefault(name, value)
+                headers.append("server-timing", _timing(started_s))
             await send(message)
 
-        started_s = time.perf_counter()
         with bound(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
@@ -68,6 +69,11 @@ class RequestContext:
 def _request_id(scope: Scope) -> str:
     asked = Headers(scope=scope).get("x-request-id", "")
     return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+
+
+def _timing(started_s: float) -> str:
+    """The time until the head of an answer, ms; a route may have said before where a job's went."""
+    return f"total;dur={1000 * (time.perf_counter() - started_s):.1f}"
 
 
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:

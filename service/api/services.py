@@ -9,7 +9,9 @@ from fastapi import Depends, Request
 
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
+from service.api.forecast import Paces
 from service.api.limits import RateLimits
+from service.policy import Policy
 from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
@@ -53,10 +55,12 @@ class Services:
         catalog: the pipelines, by name; at least one.
         tokenizers: the tokenizers of those that read captions, by name.
         signing: knows the key of signed links.
+        paces: knows how fast the live workers are.
         api_keys: knows the keys of the clients.
         limits: how often each may create jobs.
         uploads: who sent which picture.
         files: what is known of files that were uploaded under a name.
+        policy: which captions are drawn.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -66,10 +70,12 @@ class Services:
     catalog: Mapping[str, PipelineSpec]
     tokenizers: Mapping[str, CaptionTokenizer]
     signing: Signing
+    paces: Paces
     api_keys: KeyTable
     limits: RateLimits
     uploads: Uploads
     files: Files
+    policy: Policy
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )

@@ -14,7 +14,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from service.api.edge import CROWDED
+from service.api.edge import CROWDED, head_too_large
 from service.api.problems import respond
 from service.api.refusals import Refusal
 
@@ -94,8 +94,7 @@ class GuardedProtocol(H11Protocol):
 
 def _not_http(status: int, reason: str) -> Refusal:
     if status == _HEAD_TOO_LARGE:
-        title = "The head of the request is too large"
-        return Refusal(status=status, code="head_too_large", title=title, detail=f"{title}.")
+        return head_too_large()
     title = "The request is not HTTP"
     detail = f"The request can't be read as HTTP/1.1: {reason}."
     return Refusal(status=status, code="malformed_http", title=title, detail=detail)

@@ -83,8 +83,6 @@ KEYS = (
     Key("told:<delivery>", "hash", False, "the job as it was then; goes with the first attempt"),
     Key("deliveries:<job>", "list", False, "a job's deliveries, oldest first; goes after them"),
     Key("webhook-secrets:<tenant>", "hash", True, "what signs the tenant's deliveries"),
-    Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
-    Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),
 )
 
 

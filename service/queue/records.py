@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from service.errors import InvalidRequest
 from service.events import Event
 from service.jobs import Job, JobStatus, is_job_id, new_job_id
-from service.queue.codec import event_from_json, job_from_hash
+from service.queue.codec import event_from_json, job_from_hash, paired
 from service.queue.connection import redis_errors
 from service.queue.keys import quoted
 
@@ -58,6 +58,28 @@ class JobFilter:
         low = "-" if after is None else f"[{_time_of_id(after - _SKEW_MS)}"
         high = "+" if before is None else f"[{_time_of_id(before + _SKEW_MS)}"
         return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A job, and what is before it while it waits.
+
+    Attributes:
+        job: the record.
+        queue_position: an estimate of how many jobs leave the queue before it; None if it doesn't
+            wait.
+        work_before: an estimate of the work that is done before it; None if it doesn't wait.
+    """
+
+    job: Job
+    queue_position: int | None
+    work_before: int | None
+
+
+def standing(job_id: str, answer: Sequence[Any]) -> Standing:
+    """The standing of a job as the transition `look` tells it."""
+    record, position, work_before = answer
+    return Standing(job_from_hash(job_id, paired(record)), position, work_before)
 
 
 class JobRecords:

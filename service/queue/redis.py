@@ -25,7 +25,7 @@ from service.queue.keys import HINTS, quoted
 from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.quota import Quota
-from service.queue.records import Events, JobFilter, JobRecords, Jobs
+from service.queue.records import Events, JobFilter, JobRecords, Jobs, Standing, standing
 from service.queue.scripts import sources, times
 from service.queue.submission import (
     Accepted,
@@ -67,9 +67,9 @@ class RedisJobQueue:
         self._client = api_client(url)
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
-        self.outbox = Outbox(self._run, self._hub.watch)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
+        self.outbox = Outbox(self._run, self._hub.watch)
 
     @property
     def client(self) -> Redis:
@@ -100,6 +100,7 @@ class RedisJobQueue:
         idempotency_key: str | None = None,
         body_hash: str | None = None,
         quota: Quota | None = None,
+        most_work_before: float | None = None,
     ) -> Accepted:
         """Stores and queues a job, or finds the one that its idempotency key stands for.
 
@@ -110,12 +111,14 @@ class RedisJobQueue:
             body_hash: digest of the request, for telling a repetition from another request with
                 the same key; by default of the job's parameters, format and metadata.
             quota: bounds the images of all accepted jobs of a key; only a new job counts.
+            most_work_before: a new job is refused if more work than that is done before it.
 
         Raises:
             KeyReused: the key stands for another request.
             QueueFull: too many jobs wait.
             RateLimited: too many jobs of this tenant wait.
             QuotaExceeded: the quota has too few images left.
+            TooMuchWorkBefore: see `most_work_before`.
         """
         arguments = submission(
             job,
@@ -123,6 +126,7 @@ class RedisJobQueue:
             idempotency_key=idempotency_key,
             body_hash=body_hash,
             quota=quota,
+            most_work_before=most_work_before,
         )
         answer = await self._run("submit", **arguments)
         if is_full(answer):
@@ -133,6 +137,14 @@ class RedisJobQueue:
         """The job, or None when there is none, or none any more."""
         self._hub.start()
         return (await self._records.load([job_id]))[0]
+
+    async def look(self, job_ids: Sequence[str]) -> Sequence[Standing | None]:
+        """Jobs and what is before them, in one call; None for one that there is not."""
+        if not job_ids:
+            return []
+        answers = await self._run("look", ids=list(job_ids))
+        pairs = zip(job_ids, answers, strict=True)
+        return [standing(job_id, answer) if answer else None for job_id, answer in pairs]
 
     async def list(
         self,

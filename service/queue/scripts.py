@@ -25,6 +25,7 @@ TRANSITIONS = (
     "announce",
     "maintain",
     "position",
+    "look",
     "webhook_claim",
     "webhook_freeze",
     "webhook_log",

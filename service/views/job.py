@@ -88,6 +88,7 @@ class LinksView(BaseModel):
 
     self: str
     events: str
+    events_signed: str = Field(description="the same without a key, for a browser's EventSource")
     cancel: str
 
 
@@ -181,7 +182,10 @@ def job_view(
         metadata=dict(job.metadata or {}),
         metrics=_metrics_view(job),
         links=LinksView(
-            self=links.job(job.id), events=links.events(job.id), cancel=links.cancel(job.id)
+            self=links.job(job.id),
+            events=links.events(job.id),
+            events_signed=links.signed_events(job),
+            cancel=links.cancel(job.id),
         ),
     )
 

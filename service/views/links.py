@@ -65,6 +65,10 @@ class Links:
         """Where a job is followed."""
         return self.to(f"{job_path(job_id)}/events")
 
+    def signed_events(self, job: Job) -> str:
+        """Where a job is followed without a key, as a browser's EventSource has to."""
+        return self.signed(events_path(job.id), job)
+
     def cancel(self, job_id: str) -> str:
         """Where a job is stopped."""
         return self.to(f"{job_path(job_id)}/cancel")
@@ -79,12 +83,17 @@ def job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
+def events_path(job_id: str) -> str:
+    """Where a job is followed, by whoever has a signed link to it."""
+    return f"/v1/events/{job_id}"
+
+
 def file_path(job_id: str, image: ImageRecord) -> str:
     """Where a finished image is, for whoever has a signed link to it."""
     return f"/v1/files/{job_id}/{image.index}.{EXTENSIONS[image.content_type]}"
 
 
 def link_end_s(job: Job) -> int:
-    """When links to a job's images end, Unix time, s: with the job."""
+    """When signed links of a job end, Unix time, s: with the job."""
     ends_ms = job.expires_at_ms or job.created_at_ms + LIFE_S * 1000
     return -(-ends_ms // 1000)

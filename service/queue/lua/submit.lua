@@ -1,6 +1,6 @@
 #!lua
 -- Accepts a job, or answers with the one an idempotency key already stands for: its record, whether
--- it is a replay, how many jobs leave the queue before it, and what is left of the quota.
+-- it is a replay, what is left of the quota, and how many jobs and how much work go before it.
 -- The only transition without allow-oom: a full Redis refuses it whole, before it wrote anything.
 local id, tenant = A.id, A.tenant
 
@@ -10,9 +10,8 @@ local function left_of_quota()
 end
 
 local function accepted(accepted_id, job, replayed)
-  local position = job.status == 'queued' and estimate(accepted_id, job)
   local record = call('HGETALL', job_key(accepted_id))
-  return {'ok', accepted_id, record, replayed, position, left_of_quota() or false}
+  return {'ok', accepted_id, record, replayed, left_of_quota() or false, standing(accepted_id, job)}
 end
 
 local idempotency = A.idempotency and P .. 'idempotency:' .. tenant .. ':' .. A.idempotency
@@ -36,11 +35,16 @@ end
 -- Jobs of one tenant leave by their time of submission, which a priority shifts. The last place
 -- given is remembered: places are told apart within a millisecond, and when the clock goes back.
 local place = math.max(tonumber(call('GET', P .. 'place') or 0) + 1, now * 1024)
-call('SET', P .. 'place', place)
 local job = {
   status = 'queued', model = A.model, tenant = tenant, work = A.fields.work,
   place = string.format('%.0f', place + 1024 * A.shift_ms),
 }
+if A.most_work_before then
+  local _, before = standing(id, job)
+  if before > A.most_work_before then return {'late', before} end
+end
+
+call('SET', P .. 'place', place)
 local fields = {
   'status', job.status, 'created_at_ms', now, 'place', job.place,
 }
