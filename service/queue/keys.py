@@ -73,6 +73,8 @@ KEYS = (
     Key("rate:<limit>", "list", False, "when a key created jobs, Unix s; goes with its window"),
     Key("upload:<tenant>:<digest>", "string", False, "who sent a picture; goes when long unused"),
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
+    Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
+    Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),
     Key("files:<tenant>", "zset", False, "uploaded files, by id; goes with the last of them"),
     Key("file:<tenant>:<file>", "string", False, "an uploaded file's record; goes at its end"),
     Key("webhooks", "zset", True, "`<tenant>:<host>` → Redis time, ms, of the next attempt there"),

@@ -34,7 +34,6 @@ def scaled_url(job: Job, image: ImageRecord, size: Size, links: Links) -> str:
     response_class=Response,
     openapi_extra=NO_KEY,
     responses={200: _FOUND, 304: {"description": "not changed"}, **declared(403, 404, 422)},
-    openapi_extra={"security": []},
 )
 async def get_scaled_file(
     request: Request,
