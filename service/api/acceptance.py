@@ -174,7 +174,7 @@ def _remarks(
     if tokenizer is None:
         return (), ()
     captions = {"prompt": params.prompt, "negative_prompt": params.negative_prompt}
-    read = {name: tokenizer.encode(caption) for name, caption in captions.items()}
+    read = {name: tokenizer.encode(caption) for name, caption in captions.items() if caption}
     warnings = tuple(
         f"the {name} has more than {spec.context} tokens; what follows them is ignored"
         for name, tokens in read.items()

@@ -16,6 +16,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
 from service.api.dialects import huggingface, native, openai, replicate
+from service.api.direct import DirectLane
 from service.api.edge import Edge
 from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
@@ -129,6 +130,7 @@ def create_app(
         policy=load_policy(settings.policy),
     )
     problems.install(app)
+    app.router.routes.extend(jobs.direct.routes)
     app.include_router(replicate_router)  # its stream lies among the files of `images`
     for part in (*_NATIVE, *_ADAPTERS):
         app.include_router(part.router)
@@ -139,6 +141,7 @@ def create_app(
 
 def _surround(app: FastAPI, settings: ApiSettings) -> None:
     """Puts the middleware around the routes, the innermost first."""
+    app.add_middleware(DirectLane, routes=jobs.direct.routes, on_error=problems.answer_to)
     app.add_middleware(
         Edge,
         max_body_bytes=settings.max_body_bytes,

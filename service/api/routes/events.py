@@ -60,7 +60,7 @@ class _Wanted:
     previews: bool
 
 
-def _wanted(
+async def _wanted(
     last_event_id: Annotated[
         str, Header(description="resume after this event", json_schema_extra=_ID_SCHEMA)
     ] = "",
