@@ -46,7 +46,11 @@ def _address(text: str) -> str:
     return text
 
 
-Address = Annotated[Text, Field(max_length=2048), AfterValidator(_address)]
+Address = Annotated[
+    Text,
+    Field(max_length=2048, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),
+    AfterValidator(_address),
+]
 Sampler = Annotated[SamplerName, BeforeValidator(_known_sampler)]
 Format = Annotated[OutputFormat, BeforeValidator(_known_format)]
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
+from service.api.deadlines import DURATION_PATTERN
 from service.api.dependencies import JobDep, require_json
 from service.api.dialects.replicate import answered, declared
+from service.api.idempotency import KEY_PATTERN
 from service.api.replicate.answers import Prediction, PredictionPage, answer
 from service.api.replicate.creation import create
 from service.api.replicate.door import DoorDep
@@ -30,7 +32,18 @@ def _headers(
         str | None, Header(description="`wait` or `wait=n`, 1 … 60: answer when done, or in n s")
     ] = None,
     cancel_after: Annotated[
-        str | None, Header(description="a duration such as `90s` or `1m30s`: cancel after it")
+        str | None,
+        Header(
+            description="a duration such as `90s` or `1m30s`: cancel after it",
+            json_schema_extra={"pattern": DURATION_PATTERN},
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="a repetition with it gets the first prediction",
+            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
     ] = None,
 ) -> None:
     """Declares the headers that `create` reads."""
@@ -88,7 +101,10 @@ async def create_prediction_of_deployment(
 @router.get("/predictions", response_class=Response, responses=answered(PredictionPage))
 async def list_predictions(
     door: DoorDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=200, json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"}),
+    ] = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
 ) -> Response:
