@@ -18,6 +18,7 @@ ServiceError
 └── JobError           a job that was accepted and failed
     ├── PromptRejected     the prompt is refused by policy
     ├── ImageRejected      the finished image is refused by policy
+    ├── ImageUnchecked     retryable: the check of finished images failed
     ├── InputLost          a picture to start from is gone or damaged
     ├── JobCanceled        it was stopped before its end
     ├── OutOfMemory        retryable on a worker with room
@@ -210,6 +211,14 @@ class ImageRejected(JobError):
 
     code = "image_rejected"
     title = "The image was rejected"
+
+
+class ImageUnchecked(JobError):
+    """The operator's check of finished images failed, so that the image can't be shown."""
+
+    code = "image_unchecked"
+    title = "The image could not be checked"
+    retryable = True
 
 
 class InputLost(JobError):

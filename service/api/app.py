@@ -16,7 +16,8 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
 from service.api.declarations import declare_parameters_as_text
-from service.api.dialects import huggingface, native, openai
+from service.api.dialects import huggingface, native, openai, replicate
+from service.api.direct import DirectLane
 from service.api.edge import Edge
 from service.api.forecast import Paces
 from service.api.forwarded import ForwardedHeaders
@@ -24,13 +25,26 @@ from service.api.limits import RateLimits
 from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
-from service.api.routes import events, health, images, jobs, models, samplers, uploads
+from service.api.routes import (
+    events,
+    health,
+    images,
+    jobs,
+    models,
+    receipts,
+    samplers,
+    uploads,
+    webhooks,
+)
 from service.api.routes.huggingface import models as huggingface_models
 from service.api.routes.openai import files as openai_files
 from service.api.routes.openai import images as openai_images
+from service.api.routes.replicate.router import router as replicate_router
 from service.api.schemas import JobCreate
 from service.api.services import Services, Signing
 from service.errors import Unavailable
+from service.policy import load_policy
+from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
 from service.queue.uploads import Uploads
@@ -57,12 +71,14 @@ EXPOSED_HEADERS = (
 )
 """What a page of another origin may read of a response, beside what every page may."""
 
+_NATIVE = (jobs, events, images, uploads, receipts, models, samplers, webhooks, health)
 _ADAPTERS = (openai_images, openai_files, huggingface_models)
 _UNFOUND_SCHEMAS = (
     native.Problem,
     openai.OpenAIError,
     openai.ModelProblem,
     huggingface.HuggingFaceError,
+    replicate.ReplicateProblem,
     JobCreate,
 )
 
@@ -84,6 +100,9 @@ def create_app(
         store: where finished images are.
         catalog: the pipelines that requests may name; at least one.
         tokenizers: for each of them.
+
+    Raises:
+        InvalidRequest: a list of phrases that the settings name can't be read.
     """
     assert catalog, "there is at least one pipeline"
     app = FastAPI(
@@ -108,9 +127,13 @@ def create_app(
         uploads=Uploads(
             queue.client, queue.prefix, kept_s=settings.queue.retention_s + SWEEP_MARGIN_S
         ),
+        files=Files(queue.client, queue.prefix),
+        policy=load_policy(settings.policy),
     )
     problems.install(app)
-    for part in (jobs, events, images, uploads, models, samplers, *_ADAPTERS, health):
+    app.router.routes.extend(jobs.direct.routes)
+    app.include_router(replicate_router)  # its stream lies among the files of `images`
+    for part in (*_NATIVE, *_ADAPTERS):
         app.include_router(part.router)
     _surround(app, settings.api)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
@@ -119,6 +142,7 @@ def create_app(
 
 def _surround(app: FastAPI, settings: ApiSettings) -> None:
     """Puts the middleware around the routes, the innermost first."""
+    app.add_middleware(DirectLane, routes=jobs.direct.routes, on_error=problems.answer_to)
     app.add_middleware(
         Edge,
         max_body_bytes=settings.max_body_bytes,
@@ -148,6 +172,11 @@ def _bodies_with_pictures(settings: ApiSettings) -> dict[tuple[str, str], int]:
         ("POST", "/v1/images/edits"): words + len(PICTURE_FIELDS) * picture,
         ("POST", "/v1/images/variations"): words + picture,
         ("POST", "/hf/models/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/files"): words + picture,
+        ("POST", "/replicate/v1/predictions"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/models/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/replicate/v1/deployments/"): words + len(PICTURE_FIELDS) * in_base64,
+        ("POST", "/v1/receipts"): words + picture,
     }
 
 

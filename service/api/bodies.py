@@ -6,9 +6,8 @@ Both become the same `Submission`, and both are refused with the same pointers. 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -71,9 +70,6 @@ async def read_submission(request: Request) -> Submission:
     require_json(request)
     members = await read_json(request)
     return Submission(_checked(members), members=members)
-
-
-SubmissionDep = Annotated[Submission, Depends(read_submission)]
 
 
 async def read_form(request: Request, max_files: int = len(PICTURE_FIELDS)) -> FormData:

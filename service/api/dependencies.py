@@ -47,11 +47,10 @@ JobDep = Annotated[Job, Depends(_job)]
 
 
 async def find_standing(job_id: str, services: Services, tenant: str) -> Standing:
-    """A tenant's job with what is before it in the queue, in one call.
+    """A tenant's job with what is before it in the queue, which costs no second call.
 
     Raises:
-        NotFound: the tenant has no such job.
-        Unavailable: Redis can't be reached.
+        NotFound: there is no such job of this tenant.
     """
     (found,) = await services.queue.look([job_id]) if is_job_id(job_id) else [None]
     if found is None or found.job.tenant != tenant:

@@ -51,6 +51,7 @@ class Edge:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._exceptions = exceptions
+        self._below = [(*key, most) for key, most in exceptions.items() if key[1].endswith("/")]
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,13 +69,13 @@ class Edge:
             await respond(refusal, scope)(scope, body.receive, body.send)
 
     def _bound(self, method: str, path: str) -> int:
-        below = (
-            most
-            for (of, prefix), most in self._exceptions.items()
-            if prefix.endswith("/") and method == of and path.startswith(prefix)
-        )
         exact = self._exceptions.get((method, path))
-        return next(below, self._max_body_bytes) if exact is None else exact
+        if exact is not None:
+            return exact
+        for of, prefix, most in self._below:
+            if method == of and path.startswith(prefix):
+                return most
+        return self._max_body_bytes
 
 
 class _Body:

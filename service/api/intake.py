@@ -7,7 +7,7 @@ idempotency work the same whatever words a client speaks.
 import asyncio
 import contextlib
 import logging
-import secrets
+import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from service.api.acceptance import accept
+from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
@@ -35,7 +35,7 @@ from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
 
-_DRAWN_SEEDS = 1 << 32  # short to type again, and exact in every JSON reader
+_SEED_BITS = 32  # short to type again, and exact in every JSON reader
 _LOOK_S = 0.25
 
 
@@ -93,10 +93,12 @@ async def take(
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
         DeadlineTooShort: its deadline can't be met.
+        PromptRejected: policy refuses a caption.
         RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
     if principal.key_id is not None and principal.rate is not None:
         await services.limits.charge(request, principal.key_id, principal.rate)
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
         job = await _accept_with_pictures(submission, services, principal)
     else:
@@ -107,7 +109,7 @@ async def take(
         base_url=base_url_of(request),
         echo=terms.echo,
         timeout_s=terms.timeout_s if job.timeout_s is None else job.timeout_s,
-        webhook=job.webhook or terms.webhook,
+        webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
         accepted = await _enqueue(job, terms, services, principal)
@@ -179,6 +181,12 @@ def _quota(principal: Principal) -> Quota | None:
     return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
 
 
+def _webhook(job: Job, terms: Terms, services: Services) -> WebhookTarget | None:
+    target, pointer = (job.webhook, "/webhook/url") if job.webhook else (terms.webhook, "/webhook")
+    allow_private = services.settings.webhooks.allow_private
+    return target and deliverable(target, pointer, allow_private=allow_private)
+
+
 def _accept(
     submission: Submission, services: Services, principal: Principal, inputs: Inputs = NO_INPUTS
 ) -> Job:
@@ -188,7 +196,7 @@ def _accept(
         tokenizers=services.tokenizers,
         job_id=new_job_id(),
         tenant=principal.tenant,
-        seed=secrets.randbelow(_DRAWN_SEEDS),
+        seed=random.getrandbits(_SEED_BITS),
         inputs=inputs,
         ranking=services.settings.models.clip is not None,
     )

@@ -5,7 +5,7 @@ Knows no route; a traceback goes to the log, never to the client.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.api.dialects import huggingface, native, openai
+from service.api.dialects import huggingface, native, openai, replicate
 from service.api.methods import allowed_methods
 from service.api.refusals import Refusal
 from service.errors import (
@@ -63,7 +63,6 @@ _MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is require
 _FIELD_CODES: Mapping[str, FieldCode] = {
     "extra_forbidden": "unknown_parameter",
     "missing": "missing_required_parameter",
-    "string_too_long": "string_above_max_length",
     "steps": "invalid_type",
 }
 _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
@@ -84,6 +83,7 @@ _DIALECTS: tuple[tuple[str, Render], ...] = (
     ("/v1/images/variations", openai.render),
     ("/v1/models", openai.render_both),
     ("/hf/", huggingface.render),
+    ("/replicate/", replicate.render),
 )
 """Who speaks below which path; the native dialect speaks everywhere else."""
 
@@ -99,9 +99,16 @@ def respond(refusal: Refusal, scope: Scope) -> Response:
 
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem."""
-    app.add_exception_handler(ServiceError, _on_service_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer_to(request: Request, error: Exception) -> Response | None:
+    """The answer to an error, wherever it was raised; None for a bug."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    return None
 
 
 def internal_error(scope: Scope) -> Response:
@@ -140,6 +147,23 @@ def refusal_of(error: ServiceError) -> Refusal:
     )
 
 
+def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
+    """What the validation found, as the one error for bad fields.
+
+    Args:
+        found: `errors()` of pydantic's or FastAPI's exception; places begin with their source,
+            such as `body`.
+    """
+    return InvalidRequest.of(
+        FieldError(
+            _pointer(each["loc"]),
+            _MESSAGES.get(each["type"], each["msg"]),
+            _field_code(each["type"], each["input"]),
+        )
+        for each in found
+    )
+
+
 def refusal_of_job(job: Job) -> Refusal:
     """What a client is told that waits for images of a job that ended without them."""
     if job.failure is not None:
@@ -155,23 +179,6 @@ def refusal_of_job(job: Job) -> Refusal:
     members = {"job_id": job.id, **members}
     return Refusal(
         status=status, code=code, title=title, detail=detail, members=members, accepted=True
-    )
-
-
-def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
-    """What the validation found, as the one error for bad fields.
-
-    Args:
-        found: `errors()` of pydantic's or FastAPI's exception; places begin with their source,
-            such as `body`.
-    """
-    return InvalidRequest.of(
-        FieldError(
-            _pointer(each["loc"]),
-            _MESSAGES.get(each["type"], each["msg"]),
-            _field_code(each["type"]),
-        )
-        for each in found
     )
 
 
@@ -210,8 +217,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return respond(refusal, request.scope)
 
 
-def _field_code(kind: str) -> FieldCode:
+def _field_code(kind: str, value: object) -> FieldCode:
     """The kind of a mistake that the validation found."""
+    if kind.endswith("too_long") and isinstance(value, str):
+        return "string_above_max_length"
     named = _FIELD_CODES.get(kind)
     return named or ("invalid_type" if kind.endswith("_type") else "invalid_value")
 
@@ -222,3 +231,10 @@ def _pointer(location: Iterable[int | str]) -> str:
     prefix = "" if source == "body" else f"/{source}"
     escaped = (str(member).replace("~", "~0").replace("/", "~1") for member in members)
     return prefix + "".join(f"/{member}" for member in escaped)
+
+
+_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    ServiceError: _on_service_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+}

@@ -46,12 +46,6 @@ def _unicode(text: str) -> str:
     return text
 
 
-def _rfc3339(value: object) -> object:
-    if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
-        raise PydanticCustomError("moment", "a time of RFC 3339, such as 2026-11-25T12:00:00Z")
-    return value
-
-
 def _printable(text: str) -> str:
     """Refuses control characters except tabs and the ends of lines."""
     found = _CONTROL.search(text)
@@ -61,6 +55,12 @@ def _printable(text: str) -> str:
             "control", "no control characters: there is {code} at {place}", place
         )
     return text
+
+
+def _rfc3339(value: object) -> object:
+    if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        raise PydanticCustomError("moment", "a time of RFC 3339, such as 2026-11-25T12:00:00Z")
+    return value
 
 
 Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int | str)]

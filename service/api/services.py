@@ -11,6 +11,8 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api.forecast import Paces
 from service.api.limits import RateLimits
+from service.policy import Policy
+from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
 from service.queue.uploads import Uploads
@@ -57,6 +59,8 @@ class Services:
         api_keys: knows the keys of the clients.
         limits: how often each may create jobs.
         uploads: who sent which picture.
+        files: what is known of files that were uploaded under a name.
+        policy: which captions are drawn.
         unpacking: held while pictures of a request are unpacked.
     """
 
@@ -70,6 +74,8 @@ class Services:
     api_keys: KeyTable
     limits: RateLimits
     uploads: Uploads
+    files: Files
+    policy: Policy
     unpacking: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PICTURES_AT_ONCE), compare=False
     )
@@ -82,7 +88,8 @@ def services_of(request: Request) -> Services:
 
 
 async def _services(request: Request) -> Services:
-    return services_of(request)  # a plain function would run in a thread of its own
+    return services_of(request)
 
 
+# FastAPI runs a dependency that is no coroutine in a thread, which costs more than all the rest.
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -123,6 +123,13 @@ class JobRecords:
             cursor = ids[-1]
         return found, cursor
 
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        key = f"{self._prefix}jobs:{quoted(tenant)}"
+        with redis_errors():
+            ids: Any = await self._client.zrangebylex(key, f"({job_id}", "+", start=0, num=limit)
+        return cast(Sequence[str], ids)
+
     async def events(self, job_id: str, after: str | None) -> tuple[Events, JobStatus | None]:
         """What happened to a job after event `after`, and where it stands, if it is there.
 

@@ -22,6 +22,7 @@ from service.queue.codec import job_from_hash, paired
 from service.queue.connection import api_client, redis_errors
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
+from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.quota import Quota
 from service.queue.records import Events, JobFilter, JobRecords, Jobs, Standing, standing
@@ -34,6 +35,7 @@ from service.queue.submission import (
     submission,
 )
 from service.queue.tenants import TenantLimits, limits_from_fields, limits_to_fields
+from service.queue.together import Together
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
@@ -64,10 +66,11 @@ class RedisJobQueue:
         self._prefix = prefix
         self._settings = settings or QueueSettings()
         self._client = api_client(url)
-        self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
+        self._together = Together(self._client, sources())
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
+        self.outbox = Outbox(self._run, self._hub.watch)
 
     @property
     def client(self) -> Redis:
@@ -180,6 +183,10 @@ class RedisJobQueue:
             created_before_ms=created_before_ms,
         )
         return await self._records.page(tenant, wanted, cursor, limit)
+
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        return await self._records.newer(tenant, job_id, limit)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Ends a queued job, asks the owner of a running one to stop, leaves a final one alone."""
@@ -327,6 +334,14 @@ class RedisJobQueue:
             await self._client.set(name, secrets.token_hex(32), nx=True)
             return str(await self._client.get(name)).encode()
 
+    async def webhook_secret(self, tenant: str) -> str:
+        """What verifies the deliveries to a tenant's servers; the first question makes it."""
+        return (await self.outbox.secrets(tenant)).newest
+
+    async def rotate_webhook_secret(self, tenant: str) -> str:
+        """A new secret for a tenant; its former one signs on for a day."""
+        return (await self.outbox.rotate_secret(tenant)).newest
+
     async def ping(self) -> None:
         """Returns when Redis answers.
 
@@ -349,9 +364,7 @@ class RedisJobQueue:
     async def _run(self, transition: str, **arguments: Any) -> Any:
         self._hub.start()
         with redis_errors():
-            return await self._scripts[transition](
-                keys=[self._prefix], args=[json.dumps(arguments)]
-            )
+            return await self._together.run(transition, self._prefix, json.dumps(arguments))
 
     async def _work_rate(self) -> float:
         """That of all live workers; asked for seldom, since refusals come in crowds."""

@@ -26,6 +26,12 @@ TRANSITIONS = (
     "maintain",
     "position",
     "look",
+    "webhook_claim",
+    "webhook_freeze",
+    "webhook_log",
+    "webhook_redeliver",
+    "webhook_secrets",
+    "webhook_settle",
 )
 
 SHARED = (

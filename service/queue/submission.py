@@ -1,11 +1,11 @@
 """What the transition `submit` is asked, and what its answers mean. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from service.errors import KeyReused, QueueFull, RateLimited, ServiceError, Unmeetable
-from service.jobs import Job, JobStatus, Priority
+from service.jobs import Job, Priority
 from service.queue.backlog import retry_after_s
 from service.queue.codec import fingerprint, job_from_hash, job_to_fields, paired
 from service.queue.keys import quoted
@@ -108,22 +108,19 @@ def accepted_or_refused(answer: Sequence[Any], job: Job, quota: Quota | None) ->
         case "late":
             raise TooMuchWorkBefore(members[0])
     job_id, record, replayed, quota_left, position, work_before = members
-    known = _created(job, record) if isinstance(record, int) else _found(job_id, record)
+    fields = paired(record)
+    known = job_from_hash(job_id, fields) if "spec" in fields else _timed(job, fields)
     return Accepted(known, bool(replayed), position, work_before, quota_left)
 
 
-def _created(job: Job, created_at_ms: int) -> Job:
-    timeout_ms = None if job.timeout_s is None else milliseconds(job.timeout_s)
+def _timed(job: Job, fields: Mapping[str, str]) -> Job:
+    """A job that was new to the queue, which has set its times."""
+    deadline_at_ms = fields.get("deadline_at_ms")
     return replace(
         job,
-        status=JobStatus.QUEUED,
-        created_at_ms=created_at_ms,
-        deadline_at_ms=None if timeout_ms is None else created_at_ms + timeout_ms,
+        created_at_ms=int(fields["created_at_ms"]),
+        deadline_at_ms=None if deadline_at_ms is None else int(deadline_at_ms),
     )
-
-
-def _found(job_id: str, record: Sequence[str]) -> Job:
-    return job_from_hash(job_id, paired(record))
 
 
 def is_full(answer: Sequence[Any]) -> bool:

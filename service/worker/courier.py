@@ -17,21 +17,23 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import ConditioningError
+from model.errors import ConditioningError, ModelError
 from model.imaging import Pictures
 from model.params import Task
-from service.errors import InputLost, Unavailable
+from service.errors import InputLost, JobError, Unavailable
 from service.events import Preview
+from service.imagefile.encoding import image_key, image_record
 from service.jobs import JobFailure
 from service.queue.leases import Lease, RedisLeases
 from service.store.inputs import fetch_input
 from service.store.protocol import ImageStore
-from service.worker.encoding import encode, image_key, image_record, preview_png, provenance
+from service.worker.finishing import Finisher
 from service.worker.leases import Drop, HeldLeases
 from service.worker.leasing import Rest
 
 POLL_S = 0.05
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+UNCHECKED_PAUSE_S = 2.0
 STORE_TRIES = 6
 """So often a picture is offered to a store that refuses it, before its job goes back."""
 
@@ -115,7 +117,7 @@ class Courier(threading.Thread):
         held: the leases of this worker.
         rest: begun when the store keeps a job from going on.
         sizes: sides of the stages of each pipeline that it serves, px.
-        version: of the service, for the images' provenance.
+        finisher: makes files of what the engine made.
         clock: seconds that never go back.
     """
 
@@ -127,7 +129,7 @@ class Courier(threading.Thread):
         *,
         rest: Rest,
         sizes: Mapping[str, Sequence[int]],
-        version: str,
+        finisher: Finisher,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(name="courier", daemon=True)
@@ -139,7 +141,7 @@ class Courier(threading.Thread):
         self._held = held
         self._rest = rest
         self._sizes = sizes
-        self._version = version
+        self._finisher = finisher
         self._leaving = threading.Event()
         self._hurried = threading.Event()
         self._clock = clock
@@ -252,8 +254,7 @@ class Courier(threading.Thread):
             case ImageReady():
                 self._store_image(parcel, lease)
             case PreviewReady():
-                png = base64.b64encode(preview_png(parcel.pixels)).decode()
-                self._leases.event(job_id, token, Preview(parcel.index, parcel.step, png))
+                self._show(parcel, lease)
             case JobDone():
                 self._end(lease, self._leases.finish(job_id, token))
             case JobFailed(_, failure, retry_delay_s):
@@ -265,8 +266,11 @@ class Courier(threading.Thread):
 
     def _store_image(self, parcel: ImageReady, lease: Lease) -> None:
         job = lease.job
-        record = provenance(job.id, job.params, parcel.index, parcel.seed, self._version)
-        data = encode(parcel.pixels, job.output_format, record)
+        try:
+            data = self._finisher.image(job, parcel.index, parcel.seed, parcel.pixels)
+        except (JobError, ModelError) as error:
+            self._refuse(lease, error)
+            return
         key = image_key(job.id, parcel.index, lease.token, job.output_format)
         try:
             self._store.put(key, data)
@@ -281,6 +285,21 @@ class Courier(threading.Thread):
             self._store.delete(key)
         if answer == "lost":
             self._held.drop(lease.token, Drop.LOST)
+
+    def _show(self, parcel: PreviewReady, lease: Lease) -> None:
+        png = self._finisher.preview(lease.job, parcel.index, parcel.pixels)
+        if png is not None:
+            preview = Preview(parcel.index, parcel.step, base64.b64encode(png).decode())
+            self._leases.event(lease.job.id, lease.token, preview)
+
+    def _refuse(self, lease: Lease, error: JobError | ModelError) -> None:
+        """Fails a job of which an image may not leave; the engine lets the others go."""
+        failure = JobFailure(code=error.code, detail=str(error), retryable=error.retryable)
+        pause_s = UNCHECKED_PAUSE_S if error.retryable else None
+        answer = self._leases.fail(lease.job.id, lease.token, failure, pause_s)
+        fields = {"job_id": lease.job.id, "code": error.code, "answer": answer}
+        logger.warning("image refused", extra=fields)
+        self._held.drop(lease.token, Drop.REFUSED)
 
     def _end(self, lease: Lease, answer: str) -> None:
         self._held.end(lease.token)

@@ -28,6 +28,7 @@ class Drop(Enum):
     CANCELED = "canceled"
     LOST = "lost"
     RELEASED = "released"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

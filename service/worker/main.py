@@ -15,14 +15,16 @@ from types import FrameType
 import torch
 
 from service.engine.engine import Engine
+from service.engine.maker import maker_of
 from service.engine.runner import ModelRunner
 from service.engine.shelf import Bounds
 from service.errors import Unavailable
+from service.policy import load_image_check
 from service.queue.presence import WorkerPresence
 from service.settings import Settings
-from service.version import service_version
 from service.wiring import build_catalog, build_leases, build_store, require_redis, served_specs
 from service.worker.courier import Courier
+from service.worker.finishing import Finisher
 from service.worker.leases import Heartbeat, HeldLeases
 from service.worker.leasing import Leasing, Rest
 from service.worker.work_rate import WorkRate
@@ -40,7 +42,8 @@ def run_worker(settings: Settings, worker_id: str) -> None:
     """Serves jobs until a signal; returns once drained.
 
     Raises:
-        ServiceError: Redis isn't configured or can't be reached.
+        ServiceError: Redis isn't configured or can't be reached, or the check of images can't be
+            imported.
         ModelError: the weights can't be loaded, or the device isn't there.
     """
     require_redis(settings)
@@ -89,7 +92,7 @@ def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Wor
         held,
         rest=rest,
         sizes=_sizes(settings, runner.models),
-        version=service_version(),
+        finisher=_finisher(settings, runner),
         clock=clock,
     )
     leasing = Leasing(
@@ -112,6 +115,14 @@ def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Wor
         drain_s=settings.worker.drain_s,
         clock=clock,
     )
+
+
+def _finisher(settings: Settings, runner: ModelRunner) -> Finisher:
+    """Makes files of what this worker draws, as its policy has it."""
+    catalog = build_catalog(settings)
+    specs = {name: catalog[name] for name in runner.models}
+    check = load_image_check(settings.policy.image_check)
+    return Finisher(specs, maker_of(runner.device, settings.worker.dtype), check)
 
 
 def _sizes(settings: Settings, models: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 from service.api.app import create_app
 from service.api_keys import Allowance, ApiKey, digest_of, new_key_id, new_key_text
 from service.cli.http_server import server_config
-from service.jobs import ImageRecord
+from service.jobs import ImageRecord, JobFailure
 from service.queue.key_store import KeyStore
 from service.queue.leases import Lease, RedisLeases
 from service.queue.presence import WorkerPresence
@@ -42,11 +43,27 @@ class LiveApi:
         job_id: str = response.json()["id"]
         return job_id
 
+    def once_final(self, job_id: str) -> dict[str, Any]:
+        """A job that is about to end. Looks without waiting for it, which would count as company.
+
+        A job whose client has gone is stopped only if nobody else waits.
+        """
+        while True:
+            job: dict[str, Any] = self.http.get(f"/v1/jobs/{job_id}").json()
+            if job["status"] in ("succeeded", "failed", "canceled"):
+                return job
+            time.sleep(0.02)
+
     def new_key(
-        self, tenant: str = "default", *, rate: str | None = None, quota: str | None = None
+        self,
+        tenant: str = "default",
+        *,
+        rate: str | None = None,
+        quota: str | None = None,
+        text: str | None = None,
     ) -> str:
-        """Creates an API key and returns its text."""
-        text = new_key_text()
+        """Creates an API key and returns its text, which is `text` where that is given."""
+        text = text or new_key_text()
         key = ApiKey(
             id=new_key_id(),
             tenant=tenant,
@@ -74,6 +91,12 @@ class Worker:
         presence = WorkerPresence(id=self._id, models=("tiny",), work_rate=work_rate)
         self.leases.announce(presence)
 
+    def take_next(self) -> Lease:
+        """Leases the job that comes next, as soon as it is there."""
+        while not (found := self.leases.lease(("tiny",), 1)):
+            self.leases.wait(("tiny",))
+        return found[0]
+
     def take(self) -> Lease:
         """Leases the one job that waits."""
         (lease,) = self.leases.lease(("tiny",), 1)
@@ -95,6 +118,11 @@ class Worker:
         self._store.put(record.key, data)
         self.leases.image(job.id, lease.token, record)
         return record
+
+    def fail(self, lease: Lease, code: str, detail: str) -> None:
+        """Gives the job up for good."""
+        failure = JobFailure(code=code, detail=detail, retryable=False)
+        self.leases.fail(lease.job.id, lease.token, failure, None)
 
     def finish(self, lease: Lease, *contents: bytes) -> None:
         """Delivers the images and ends the job."""

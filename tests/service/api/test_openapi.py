@@ -21,6 +21,7 @@ DIALECTS = {
     "/v1/images/variations": content("application/json", "OpenAIError"),
     "/v1/models": content("application/problem+json", "ModelProblem"),
     "/hf/": content("application/json", "HuggingFaceError"),
+    "/replicate/": content("application/problem+json", "ReplicateProblem"),
 }
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 

@@ -28,8 +28,8 @@ class ImageCreate(BaseModel):
     partial_images: Annotated[StrictInt, Field(ge=0, le=MOST_PARTIAL_IMAGES)] | None = Field(
         None, description="pictures of each image in the making, in a stream"
     )
-    quality: Quality | Literal["auto", "standard", "hd"] | None = Field(
-        None, description="has no effect; see `steps`"
+    quality: Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"] | None = (
+        Field(None, description="has no effect; see `steps`")
     )
     user: Text | None = None
     safety_identifier: Text | None = None
