@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api import auth, problems
+from service.api.declarations import declare_parameters_as_text
 from service.api.dialects import huggingface, native, openai, replicate
 from service.api.direct import DirectLane
 from service.api.edge import Edge
@@ -228,5 +229,6 @@ def _openapi(app: FastAPI, generate: Any) -> dict[str, Any]:
         schema = kind.model_json_schema(ref_template=template)
         schemas.update(schema.pop("$defs", {}))
         schemas[kind.__name__] = schema
+    declare_parameters_as_text(document)
     auth.describe(document)
     return document

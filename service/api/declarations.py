@@ -54,4 +54,18 @@ FINISHED: dict[str, Any] = {
     "content": IMAGE_CONTENT,
     "headers": {**_LOCATION, "X-Seed": _said("of the image", "integer")},
 }
+
+
+def declare_parameters_as_text(document: dict[str, Any]) -> None:
+    """Takes null out of the parameters of an OpenAPI document: one that is left out isn't sent."""
+    operations = (operation for path in document["paths"].values() for operation in path.values())
+    for operation in operations:
+        for parameter in operation.get("parameters", ()):
+            schema = parameter["schema"]
+            kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+            parameter["schema"] = {**kinds[0], **schema} if len(kinds) == 1 else schema
+            if len(kinds) > 1:
+                schema["anyOf"] = kinds
+
+
 UNCHANGED = {"description": "as the `If-None-Match` has it"}

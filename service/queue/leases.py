@@ -83,9 +83,9 @@ class RedisLeases:
     ) -> list[Lease]:
         """Takes jobs of these models until their images fill the free slots.
 
-        The last job may exceed the slots, so that one with many images is not passed over for ever.
-        After `Unavailable` the next call asks for the same answer again. Not for two threads at
-        once: each has its own `RedisLeases`.
+        The last job may exceed the slots, so that one with many images is not passed over for ever;
+        so may the last one of the reserve. After `Unavailable` the next call asks for the same
+        answer again. Not for two threads at once: each has its own `RedisLeases`.
 
         Args:
             models: whose jobs.
@@ -228,7 +228,7 @@ class RedisLeases:
             self._blocking.connection_pool.disconnect()
 
     def _listen(self, models: Sequence[str]) -> None:
-        self._offers = self._blocking.pubsub()  # type: ignore[no-untyped-call]
+        self._offers = PubSub(self._blocking.connection_pool)
         self._offers.subscribe(*(f"{self._prefix}offers:{quoted(model)}" for model in models))
         for _ in models:  # each is confirmed, and only then are its offers heard
             self._offers.get_message(timeout=LONGEST_WAIT_S)

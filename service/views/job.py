@@ -4,6 +4,7 @@ The same views are sent over HTTP, in webhooks, and read by the client.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -165,7 +166,7 @@ def job_view(
         eta_seconds=eta_seconds,
         priority=job.priority,
         model=job.params.model,
-        input=_input_view(job),
+        input=_input_view(job.params, job.output_format, job.provenance),
         seed=job.params.seed,
         created_at=_time(job.created_at_ms),
         started_at=_time_if(job.started_at_ms),
@@ -190,11 +191,12 @@ def job_view(
     )
 
 
-def _input_view(job: Job) -> InputView:
-    params = job.params
+@lru_cache(maxsize=1024)
+def _input_view(params: SamplingParams, output_format: str, provenance: Provenance) -> InputView:
+    """Never changes, and is asked for with every poll; not to be changed by whoever gets it."""
     members = {name: getattr(params, name) for name in SamplingParams.__slots__}
     members["upsample"] = UpsampleView.model_validate(params.upsample, from_attributes=True)
-    extra = {"output_format": job.output_format, "provenance": job.provenance}
+    extra = {"output_format": output_format, "provenance": provenance}
     return InputView.model_validate({**members, **extra})
 
 

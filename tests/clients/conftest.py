@@ -15,6 +15,7 @@ from service.api_keys import new_key_text
 from service.engine.runner import ModelRunner
 from service.settings import (
     ModelsSettings,
+    OpenAISettings,
     RedisSettings,
     Settings,
     StoreSettings,
@@ -44,17 +45,31 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture(scope="session")
+def settings(
+    redis_url: str, spec: PipelineSpec, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Of `service`."""
+    return _settings(redis_url, spec, tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="session")
 def service(
-    redis_url: str,
-    spec: PipelineSpec,
-    recorder: Recorder,
-    api_key: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    settings: Settings, spec: PipelineSpec, recorder: Recorder, api_key: str
 ) -> Iterator[LiveApi]:
     """The service of all tests that need finished images: the real worker runs."""
-    settings = _settings(redis_url, spec, tmp_path_factory.mktemp("service"))
     runner = ModelRunner.load([spec], "cpu", "float32")
     with _serving(settings, spec, recorder, api_key) as api, worker_thread(settings, runner):
+        api.new_key(text=api_key)
+        yield api
+
+
+@pytest.fixture(scope="session")
+def resizing_service(
+    service: LiveApi, settings: Settings, spec: PipelineSpec, recorder: Recorder, api_key: str
+) -> Iterator[LiveApi]:
+    """A second API process over the same queue and worker, which scales images."""
+    resizing = settings.model_copy(update={"openai": OpenAISettings(resize=True)})
+    with _serving(resizing, spec, recorder, api_key) as api:
         yield api
 
 
@@ -80,6 +95,7 @@ def idle_service(
     groups = {"api": {"keepalive_s": 0.1}, **getattr(request, "param", {})}
     settings = _settings(redis_url, spec, tmp_path, **groups)
     with _serving(settings, spec, seen, api_key) as api:
+        api.new_key(text=api_key)
         yield api
 
 
@@ -125,6 +141,4 @@ def _serving(
         serving(recorder.around(app), settings=settings.api) as url,
         httpx.Client(base_url=url, timeout=60, headers=headers) as http,
     ):
-        api = LiveApi(url, http, settings, FilesystemStore(settings.store.path))
-        api.new_key(text=key)
-        yield api
+        yield LiveApi(url, http, settings, FilesystemStore(settings.store.path))

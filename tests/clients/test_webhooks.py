@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import replicate
+from replicate.client import Client
 from replicate.webhook import InvalidSignatureError, Webhooks
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -108,7 +108,7 @@ async def test_replicates_client_verifies_the_webhook_of_a_prediction(
     assert got.json["id"] == response.json()["id"]
     (url,) = got.json["output"]
     assert idle_service.http.get(url).content == PICTURE
-    client = replicate.Client(base_url=f"{idle_service.url}/replicate", api_token=key)
+    client = Client(base_url=f"{idle_service.url}/replicate", api_token=key)
     with contextlib.closing(client._client):  # it has no close of its own
         secret = client.webhooks.default.secret()
     Webhooks.validate(headers=got.headers, body=got.body.decode(), secret=secret)

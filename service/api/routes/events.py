@@ -62,16 +62,16 @@ class _Wanted:
 
 async def _wanted(
     last_event_id: Annotated[
-        str, Header(description="resume after this event", json_schema_extra=_ID_SCHEMA)
-    ] = "",
+        str | None, Header(description="resume after this event", json_schema_extra=_ID_SCHEMA)
+    ] = None,
     query_id: Annotated[
-        str,
+        str | None,
         Query(
             alias="last_event_id",
             description="the same, without a header",
             json_schema_extra=_ID_SCHEMA,
         ),
-    ] = "",
+    ] = None,
     previews: Annotated[bool, Query(description="whether `preview` events are sent")] = True,
 ) -> _Wanted:
     after = last_event_id or query_id or None

@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.json_schema import SkipJsonSchema
 
 from service.api.bodies import read_submission
 from service.api.declarations import (
@@ -42,11 +41,11 @@ direct = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DirectRoute)
 _POLL_AFTER_S = "1"
 
 CursorQuery = Annotated[
-    str,
+    str | None,
     Query(
         max_length=200,
         description="`next_cursor` of a page",
-        json_schema_extra={"pattern": "^(job_[0-9a-hjkmnp-tv-z]{26})?$"},
+        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
     ),
 ]
 _WAIT = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
@@ -61,16 +60,14 @@ _WAIT_QUERY = {
 
 
 async def _wanted(
-    status: JobStatus | SkipJsonSchema[None] = None,
-    model: Annotated[str, Query(max_length=200)] = "",
-    created_after: Annotated[
-        Moment | SkipJsonSchema[None], Query(description="or at that time")
-    ] = None,
-    created_before: Moment | SkipJsonSchema[None] = None,
+    status: JobStatus | None = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    created_after: Annotated[Moment | None, Query(description="or at that time")] = None,
+    created_before: Moment | None = None,
 ) -> JobFilter:
     return JobFilter(
         status=status,
-        model=model or None,
+        model=model,
         created_after_ms=_unix_ms(created_after),
         created_before_ms=_unix_ms(created_before),
     )
@@ -121,13 +118,13 @@ async def list_jobs(
     tenant: TenantDep,
     links: LinksDep,
     wanted: WantedDep,
-    cursor: CursorQuery = "",
+    cursor: CursorQuery = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobList:
     """Jobs, newest first; a page may be short and yet not the last."""
     try:
         jobs, next_cursor = await services.queue.list(
-            tenant, cursor=cursor or None, limit=limit, **dataclasses.asdict(wanted)
+            tenant, cursor=cursor, limit=limit, **dataclasses.asdict(wanted)
         )
     except InvalidRequest as error:
         raise InvalidRequest.of([FieldError("/query/cursor", error.detail)]) from error
