@@ -25,6 +25,7 @@ from service.api.limits import RateLimits
 from service.api.methods import HeadRequests
 from service.api.middleware import RequestContext
 from service.api.pictures import PICTURE_FIELDS
+from service.api.replicate.requests import PredictionCreate, VersionedPredictionCreate
 from service.api.routes import (
     events,
     health,
@@ -79,6 +80,8 @@ _UNFOUND_SCHEMAS = (
     openai.ModelProblem,
     huggingface.HuggingFaceError,
     replicate.ReplicateProblem,
+    PredictionCreate,
+    VersionedPredictionCreate,
     JobCreate,
 )
 

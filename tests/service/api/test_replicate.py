@@ -193,6 +193,7 @@ def test_every_field_reaches_the_job(api: LiveApi) -> None:
         ({**PROMPT, "image": "ftp://x"}, "- input.image: is neither"),
         ({**PROMPT, "mask": "https://x.example/m.png"}, "- input.mask: must be a data URL or"),
         ({"prompt": "\ud800"}, "- input.prompt: text in Unicode"),
+        ({"prompt": "\x00"}, "- input.prompt: no control characters"),
     ],
 )
 def test_a_bad_field_is_named_as_the_client_calls_it(
@@ -224,6 +225,8 @@ def test_a_bad_body_is_refused_by_its_members(shared_api: LiveApi, body: Any, li
 def test_what_is_no_json_is_refused(shared_api: LiveApi) -> None:
     headers = {"content-type": "application/json"}
     refused(shared_api.http.post(f"{P}/predictions", content=b"{", headers=headers), 400)
+    twice = b'{"version": "tiny", "version": "tiny", "input": {"prompt": "x"}}'
+    refused(shared_api.http.post(f"{P}/predictions", content=twice, headers=headers))
     refused(shared_api.http.post(f"{P}/predictions", content=b"a=b"), 415)
     refused(shared_api.http.get(f"{P}/nothing"), 404)
     wrong_method = shared_api.http.put(f"{P}/predictions")
