@@ -16,7 +16,6 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import Principal, authenticate
-from service.api.services import services_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answer = Callable[[Request, Exception], Awaitable[Response | None]]
@@ -31,7 +30,7 @@ class DirectRoute(APIRoute):
 
     async def answer(self, request: Request) -> Response:
         """The endpoint's answer to whoever may ask."""
-        request.state.principal = await authenticate(request, services_of(request))
+        request.state.principal = await authenticate(request)
         endpoint: Endpoint = self.endpoint
         return await endpoint(request)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding
-from service.jobs import ImageRecord, Job, JobStatus, Priority, Provenance
+from service.jobs import ImageRecord, Job, JobFailure, JobStatus, Priority, Provenance
 from service.views.links import Links
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -155,7 +155,6 @@ def job_view(
         eta_seconds: estimate of the time until it ends.
         warnings: remarks that hold just now, beside those of the record.
     """
-    failure = job.failure
     return JobView(
         id=job.id,
         status=job.status,
@@ -173,8 +172,7 @@ def job_view(
         finished_at=_time_if(job.finished_at_ms),
         expires_at=_time_if(job.expires_at_ms),
         images=[image_view(job, image, links) for image in job.images],
-        error=failure
-        and JobErrorView(code=failure.code, detail=failure.detail, retryable=failure.retryable),
+        error=_error_view(job.failure),
         cancel_requested=job.cancel_requested,
         cancel_reason=job.cancel_reason,
         deadline_at=_time_if(job.deadline_at_ms),
@@ -182,12 +180,22 @@ def job_view(
         unknown_words=list(job.unknown_words),
         metadata=dict(job.metadata or {}),
         metrics=_metrics_view(job),
-        links=LinksView(
-            self=links.job(job.id),
-            events=links.events(job.id),
-            events_signed=links.signed_events(job),
-            cancel=links.cancel(job.id),
-        ),
+        links=_links_view(job, links),
+    )
+
+
+def _error_view(failure: JobFailure | None) -> JobErrorView | None:
+    if failure is None:
+        return None
+    return JobErrorView(code=failure.code, detail=failure.detail, retryable=failure.retryable)
+
+
+def _links_view(job: Job, links: Links) -> LinksView:
+    return LinksView(
+        self=links.job(job.id),
+        events=links.events(job.id),
+        events_signed=links.signed_events(job),
+        cancel=links.cancel(job.id),
     )
 
 
