@@ -114,8 +114,13 @@ async def take(
     with bound(job_id=job.id):
         accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
-        fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
-        log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
+        request.state.logged = {
+            "job_id": accepted.job.id,
+            "model": job.params.model,
+            "images": job.params.n,
+            "api": terms.api,
+            "replayed": accepted.replayed,
+        }
         log.debug("caption", extra={"prompt": job.params.prompt})
     return accepted
 

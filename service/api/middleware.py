@@ -18,6 +18,8 @@ from service.telemetry.logging import bound
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_LOOKING = frozenset({"GET", "HEAD"})
+_REFUSED = 400
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -82,6 +84,11 @@ def _timing(started_s: float) -> str:
 
 
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
+    """One line a request, with what a route has to say of it; who only looked is told at DEBUG."""
+    looked = scope["method"] in _LOOKING and status is not None and status < _REFUSED
+    level = logging.DEBUG if looked or scope["path"] in _QUIET_PATHS else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     route = getattr(scope.get("route"), "path", None)
     state = scope.get("state", {})
     fields = {
@@ -90,6 +97,6 @@ def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
         "status": status or 0,
         "seconds": round(seconds, 4),
         **({"key_id": state["key_id"]} if "key_id" in state else {}),
+        **state.get("logged", {}),
     }
-    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
     log.log(level, "request", extra=fields)
