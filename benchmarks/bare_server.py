@@ -12,8 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
-
-from service.queue.connection import api_client
+from redis.asyncio import Redis
 
 
 class Body(BaseModel):
@@ -26,7 +25,7 @@ class Body(BaseModel):
 def bare_app(redis_url: str) -> FastAPI:
     """Two routes: store a record, read it again."""
     app = FastAPI()
-    redis = api_client(redis_url)
+    redis = Redis.from_url(redis_url, decode_responses=True)
 
     @app.post("/jobs", status_code=202)
     async def submit(body: Body) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
         alone.append(sum(run(engine, [params])[0] for params in requests))
     ratios = [slow / fast for slow, fast in zip(alone, together, strict=True)]
     place = pick_device(device)
-    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else _cpu()
+    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else cpu()
     return {
         "command": f"python -m benchmarks.serving --pairs {pairs} --device {device}",
         "commit": commit(),
@@ -97,7 +97,8 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """This machine's processor, as torch uses it."""
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{torch.get_num_threads()} threads of {platform.machine()}, {capability}"
 

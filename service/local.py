@@ -105,10 +105,10 @@ class LocalService:
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}"
 
-    def worker_pid(self) -> int | None:
-        """Process id of the worker, or None while there is none."""
-        part = self._parts.get("worker")
-        return None if part is None else part.process.pid
+    def pid(self, part: str) -> int | None:
+        """Process id of `api`, `worker` or `webhooks`, or None while there is none."""
+        found = self._parts.get(part)
+        return None if found is None else found.process.pid
 
     def start(self) -> None:
         """Binds the port, then starts Redis, API, worker and webhooks.

@@ -6,9 +6,8 @@ Both become the same `Submission`, and both are refused with the same pointers. 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -23,10 +22,7 @@ from service.errors import FieldError, InvalidRequest
 from service.views.words import OutputFormat
 
 _FORM_FIELDS = 64
-VERBATIM = frozenset(
-    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
-    | set(PICTURE_FIELDS)
-)
+VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))
 """Fields of a form whose text stands for itself, though it may look like a number."""
 
 
@@ -74,9 +70,6 @@ async def read_submission(request: Request) -> Submission:
     require_json(request)
     members = await read_json(request)
     return Submission(_checked(members), members=members)
-
-
-SubmissionDep = Annotated[Submission, Depends(read_submission)]
 
 
 async def read_form(request: Request, max_files: int = len(PICTURE_FIELDS)) -> FormData:

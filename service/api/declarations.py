@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.api.deadlines import DURATION_PATTERN
 from service.api.idempotency import KEY_PATTERN
 from service.api.pictures import PICTURE_FIELDS
 from service.api.preferences import IMAGE_TYPES
@@ -9,9 +10,6 @@ from service.views.job import JobView
 
 _JOB_CREATE = {"$ref": "#/components/schemas/JobCreate"}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_DURATION_PATTERN = (
-    r"^([1-9]\d{0,4}s?|[1-9]\d{0,3}m([1-9]\d?s)?|[1-9]\d?h([1-9]\d?m)?([1-9]\d?s)?)$"
-)
 IMAGE_CONTENT = dict.fromkeys(IMAGE_TYPES.values(), _BYTES)
 
 SUBMISSION_BODY = {
@@ -34,7 +32,7 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
 SUBMISSION_HEADERS = [
     _header("Prefer", "`wait=N`: answer when done, or in N s; `respond-async`: at once"),
     _header("Idempotency-Key", "a repetition with it gets the first job", pattern=KEY_PATTERN),
-    _header("Cancel-After", "as `timeout_seconds`: 60s, 1m30s", pattern=_DURATION_PATTERN),
+    _header("Cancel-After", "as `timeout_seconds`: 60s, 1m30s", pattern=DURATION_PATTERN),
 ]
 
 
@@ -56,4 +54,18 @@ FINISHED: dict[str, Any] = {
     "content": IMAGE_CONTENT,
     "headers": {**_LOCATION, "X-Seed": _said("of the image", "integer")},
 }
+
+
+def declare_parameters_as_text(document: dict[str, Any]) -> None:
+    """Takes null out of the parameters of an OpenAPI document: one that is left out isn't sent."""
+    operations = (operation for path in document["paths"].values() for operation in path.values())
+    for operation in operations:
+        for parameter in operation.get("parameters", ()):
+            schema = parameter["schema"]
+            kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+            parameter["schema"] = {**kinds[0], **schema} if len(kinds) == 1 else schema
+            if len(kinds) > 1:
+                schema["anyOf"] = kinds
+
+
 UNCHANGED = {"description": "as the `If-None-Match` has it"}

@@ -51,6 +51,7 @@ class Edge:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._exceptions = exceptions
+        self._below = [(*key, most) for key, most in exceptions.items() if key[1].endswith("/")]
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,25 +60,29 @@ class Edge:
             await self._app(scope, receive, send)
             return
         most = self._bound(scope["method"], scope["path"])
-        body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
         refusal = _refusal(scope)
+        body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
         if refusal is None:
             await self._app(scope, body.receive, body.send)
         else:
+            body.closes = True
             await respond(refusal, scope)(scope, body.receive, body.send)
 
     def _bound(self, method: str, path: str) -> int:
-        below = (
-            most
-            for (of, prefix), most in self._exceptions.items()
-            if prefix.endswith("/") and method == of and path.startswith(prefix)
-        )
         exact = self._exceptions.get((method, path))
-        return next(below, self._max_body_bytes) if exact is None else exact
+        if exact is not None:
+            return exact
+        for of, prefix, most in self._below:
+            if method == of and path.startswith(prefix):
+                return most
+        return self._max_body_bytes
 
 
 class _Body:
-    """One request's body on its way in, and the response on its way out."""
+    """One request's body on its way in, and the response on its way out.
+
+    `closes` is whether the connection ends with the response.
+    """
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, *, most: int, timeout_s: float
@@ -91,7 +96,7 @@ class _Body:
         self._seen = 0
         self._started_s = time.monotonic()
         self._answered = False
-        self._closes = scope.get("state", {}).get(CROWDED, False)
+        self.closes: bool = scope.get("state", {}).get(CROWDED, False)
 
     async def receive(self) -> Message:
         """The next piece of the body.
@@ -118,8 +123,8 @@ class _Body:
         """Passes a piece of the response on."""
         if message["type"] == "http.response.start":
             self._answered = True
-            self._closes = self._closes or not self._whole
-            if self._closes:
+            self.closes = self.closes or not self._whole
+            if self.closes:
                 MutableHeaders(scope=message)["connection"] = "close"
         elif not (self._whole or message.get("more_body", False)):
             await self._send({**message, "more_body": True})

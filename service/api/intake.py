@@ -7,7 +7,7 @@ idempotency work the same whatever words a client speaks.
 import asyncio
 import contextlib
 import logging
-import secrets
+import random
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
 
-_DRAWN_SEEDS = 1 << 32  # short to type again, and exact in every JSON reader
+_SEED_BITS = 32  # short to type again, and exact in every JSON reader
 _LOOK_S = 0.25
 
 
@@ -114,8 +114,13 @@ async def take(
     with bound(job_id=job.id):
         accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
-        fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
-        log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
+        request.state.logged = {
+            "job_id": accepted.job.id,
+            "model": job.params.model,
+            "images": job.params.n,
+            "api": terms.api,
+            "replayed": accepted.replayed,
+        }
         log.debug("caption", extra={"prompt": job.params.prompt})
     return accepted
 
@@ -196,7 +201,7 @@ def _accept(
         tokenizers=services.tokenizers,
         job_id=new_job_id(),
         tenant=principal.tenant,
-        seed=secrets.randbelow(_DRAWN_SEEDS),
+        seed=random.getrandbits(_SEED_BITS),
         inputs=inputs,
         ranking=services.settings.models.clip is not None,
     )

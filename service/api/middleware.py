@@ -4,11 +4,11 @@ Plain ASGI, so that an event stream passes through piece by piece.
 """
 
 import logging
+import random
 import re
 import time
-import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +18,8 @@ from service.telemetry.logging import bound
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_LOOKING = frozenset({"GET", "HEAD"})
+_REFUSED = 400
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -67,8 +69,13 @@ class RequestContext:
 
 
 def _request_id(scope: Scope) -> str:
-    asked = Headers(scope=scope).get("x-request-id", "")
-    return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            asked: str = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(asked):
+                return asked
+            break
+    return f"{random.getrandbits(128):032x}"  # a name and no secret: it needs no system call
 
 
 def _timing(started_s: float) -> str:
@@ -77,6 +84,11 @@ def _timing(started_s: float) -> str:
 
 
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
+    """One line a request, with what a route has to say of it; who only looked is told at DEBUG."""
+    looked = scope["method"] in _LOOKING and status is not None and status < _REFUSED
+    level = logging.DEBUG if looked or scope["path"] in _QUIET_PATHS else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     route = getattr(scope.get("route"), "path", None)
     state = scope.get("state", {})
     fields = {
@@ -85,6 +97,6 @@ def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
         "status": status or 0,
         "seconds": round(seconds, 4),
         **({"key_id": state["key_id"]} if "key_id" in state else {}),
+        **state.get("logged", {}),
     }
-    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
     log.log(level, "request", extra=fields)

@@ -5,7 +5,7 @@ Knows no route; a traceback goes to the log, never to the client.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -99,9 +99,16 @@ def respond(refusal: Refusal, scope: Scope) -> Response:
 
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem."""
-    app.add_exception_handler(ServiceError, _on_service_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer_to(request: Request, error: Exception) -> Response | None:
+    """The answer to an error, wherever it was raised; None for a bug."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    return None
 
 
 def internal_error(scope: Scope) -> Response:
@@ -224,3 +231,10 @@ def _pointer(location: Iterable[int | str]) -> str:
     prefix = "" if source == "body" else f"/{source}"
     escaped = (str(member).replace("~", "~0").replace("/", "~1") for member in members)
     return prefix + "".join(f"/{member}" for member in escaped)
+
+
+_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    ServiceError: _on_service_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+}

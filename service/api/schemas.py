@@ -7,7 +7,16 @@ Knows neither Redis nor routes.
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+)
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, Task, Thresholding
@@ -15,6 +24,7 @@ from service.jobs import Priority, Provenance
 from service.views.words import OutputFormat
 
 LONGEST_TIMEOUT_S = 604_800
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
@@ -47,6 +57,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _rfc3339(value: object) -> object:
+    if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        raise PydanticCustomError("moment", "a time of RFC 3339, such as 2026-11-25T12:00:00Z")
+    return value
+
+
 Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int | str)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_unicode)]
@@ -55,6 +71,7 @@ Caption = Annotated[
 ]
 Tag = Annotated[Text, Field(max_length=512)]
 PictureText = Annotated[Text, Field(min_length=1)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 TagName = Annotated[Text, Field(min_length=1, max_length=64)]
 
 

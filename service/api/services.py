@@ -11,7 +11,7 @@ from model.catalog import PipelineSpec
 from model.text.tokenizer import CaptionTokenizer
 from service.api.forecast import Paces
 from service.api.limits import RateLimits
-from service.policy import Policy
+from service.policy import Policy, load_policy
 from service.queue.files import Files
 from service.queue.key_table import KeyTable
 from service.queue.redis import RedisJobQueue
@@ -20,6 +20,8 @@ from service.settings import Settings
 from service.store.protocol import ImageStore
 from service.views.links import LinkSigner
 
+SWEEP_MARGIN_S = 86_400.0
+"""An image is older than its job's end, from which the retention counts: by at most a day."""
 PICTURES_AT_ONCE = 2
 """So many submissions unpack pictures at the same time: one may take some hundred MB."""
 
@@ -81,10 +83,44 @@ class Services:
     )
 
 
+def build_services(
+    settings: Settings,
+    queue: RedisJobQueue,
+    store: ImageStore,
+    catalog: Mapping[str, PipelineSpec],
+    tokenizers: Mapping[str, CaptionTokenizer],
+) -> Services:
+    """The services over the given parts.
+
+    Raises:
+        InvalidRequest: a list of phrases that the settings name can't be read.
+    """
+    kept_s = settings.queue.retention_s + SWEEP_MARGIN_S
+    return Services(
+        settings,
+        queue,
+        store,
+        catalog,
+        tokenizers,
+        signing=Signing(settings, queue),
+        paces=Paces(queue),
+        api_keys=KeyTable(queue.client, queue.prefix, queue.hub),
+        limits=RateLimits(queue.client, queue.prefix),
+        uploads=Uploads(queue.client, queue.prefix, kept_s=kept_s),
+        files=Files(queue.client, queue.prefix),
+        policy=load_policy(settings.policy),
+    )
+
+
 def services_of(request: Request) -> Services:
     """The services of the process that serves this request."""
     services: Services = request.app.state.services
     return services
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+# FastAPI runs a dependency that is no coroutine in a thread, which costs more than all the rest.
+ServicesDep = Annotated[Services, Depends(_services)]

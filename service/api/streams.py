@@ -5,7 +5,6 @@ and no dialect.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
@@ -23,35 +22,32 @@ class EventStream(EventSourceResponse):
     """
 
     def __init__(self, source: AsyncGenerator[bytes, None], keepalive_s: float) -> None:
-        self._source = _with_keepalive(source, keepalive_s)
-        super().__init__(self._source, headers=_HEADERS)
+        self._source, self._keepalive_s = source, keepalive_s
+        self._upcoming: asyncio.Task[bytes | None] | None = None
+        super().__init__(self._blocks(), headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the stream."""
-        async with contextlib.aclosing(self._source):
+        """Sends the stream; when this returns, the source is closed."""
+        try:
             await super().__call__(scope, receive, send)
+        finally:
+            # Here and not in the generator: there, whatever is awaited is canceled once more.
+            if self._upcoming is not None:
+                self._upcoming.cancel()
+                await asyncio.wait({self._upcoming})
+            await self._source.aclose()
 
-
-async def _with_keepalive(
-    source: AsyncGenerator[bytes, None], interval_s: float
-) -> AsyncGenerator[bytes, None]:
-    upcoming: asyncio.Task[bytes | None] | None = None
-    try:
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
         while True:
-            upcoming = upcoming or asyncio.create_task(_next(source))
-            done, _ = await asyncio.wait({upcoming}, timeout=interval_s)
+            self._upcoming = self._upcoming or asyncio.create_task(_next(self._source))
+            done, _ = await asyncio.wait({self._upcoming}, timeout=self._keepalive_s)
             if not done:
                 yield KEEPALIVE_COMMENT
                 continue
-            block, upcoming = upcoming.result(), None
+            block, self._upcoming = self._upcoming.result(), None
             if block is None:
                 return
             yield block
-    finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.wait({upcoming})
-        await source.aclose()
 
 
 async def _next(source: AsyncIterator[bytes]) -> bytes | None:

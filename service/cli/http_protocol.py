@@ -7,7 +7,7 @@ is answered with a problem.
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn import Config
@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from service.api.edge import CROWDED, head_too_large
 from service.api.problems import respond
 from service.api.refusals import Refusal
+from service.cli.corked import CorkedTransport
 
 _HEAD_TOO_LARGE = 431
 
@@ -44,7 +45,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts the connection, and gives it time for its first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport, self.loop)))
         most = self._most_connections
         if most is not None and len(self.connections) > most:
             self.app_state = {**self.app_state, CROWDED: True}

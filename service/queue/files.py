@@ -4,6 +4,7 @@ A record lives for a while and belongs to one tenant. Knows no HTTP.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -11,10 +12,19 @@ from typing import Any
 from redis.asyncio import Redis
 
 from service.errors import InvalidRequest
+from service.jobs import ulid
 from service.queue.connection import redis_errors
 from service.queue.keys import quoted
 
+_PREFIX = "file_"
+FILE_ID = re.compile(_PREFIX + "[0-9a-hjkmnp-tv-z]{26}", re.ASCII)
+
 FileList = list["FileRecord"]
+
+
+def new_file_id(now_ms: int) -> str:
+    """`file_` and a ULID; ids sort by time."""
+    return _PREFIX + ulid(now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +65,9 @@ class Files:
         with redis_errors():
             async with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.set(self._key(tenant, file.id), json.dumps(asdict(file)), px=life_ms)
-                pipeline.zremrangebyscore(index, "-inf", file.created_at_ms)
-                pipeline.zadd(index, {file.id: file.expires_at_ms})
+                gone_ms = file.created_at_ms - life_ms
+                pipeline.zremrangebylex(index, "-", f"({_PREFIX}{ulid(gone_ms)}")
+                pipeline.zadd(index, {file.id: 0})
                 pipeline.pexpire(index, life_ms)
                 await pipeline.execute()
 
@@ -72,16 +83,15 @@ class Files:
         """A tenant's files, newest first, and the cursor of the next page, None on the last one.
 
         Raises:
-            InvalidRequest: `cursor` is not the id of a file that is still there.
+            InvalidRequest: `cursor` is no id of a file.
         """
-        index, start = self._index(tenant), 0
+        if cursor is not None and not FILE_ID.fullmatch(cursor):
+            raise InvalidRequest("The cursor is not one of an earlier page")
+        high = f"({cursor}" if cursor else "+"
         with redis_errors():
-            if cursor is not None:
-                rank: Any = await self._client.zrevrank(index, cursor)
-                if rank is None:
-                    raise InvalidRequest("The cursor is not one of an earlier page")
-                start = int(rank) + 1
-            found: Any = await self._client.zrevrange(index, start, start + limit)
+            found: Any = await self._client.zrevrangebylex(
+                self._index(tenant), high, "-", start=0, num=limit + 1
+            )
             ids = found[:limit]
             keys = [self._key(tenant, file_id) for file_id in ids]
             texts: Any = await self._client.mget(keys) if keys else []

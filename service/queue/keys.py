@@ -75,9 +75,7 @@ KEYS = (
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
     Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
     Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),
-    Key(
-        "files:<tenant>", "zset", False, "uploaded file → Unix time, ms, of its end; with the last"
-    ),
+    Key("files:<tenant>", "zset", False, "uploaded files, by id; goes with the last of them"),
     Key("file:<tenant>:<file>", "string", False, "an uploaded file's record; goes at its end"),
     Key("webhooks", "zset", True, "`<tenant>:<host>` → Redis time, ms, of the next attempt there"),
     Key("webhooks:<tenant>:<host>", "zset", False, "delivery → ms of its next attempt"),

@@ -35,6 +35,7 @@ from service.queue.submission import (
     submission,
 )
 from service.queue.tenants import TenantLimits, limits_from_fields, limits_to_fields
+from service.queue.together import Together
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
@@ -65,7 +66,7 @@ class RedisJobQueue:
         self._prefix = prefix
         self._settings = settings or QueueSettings()
         self._client = api_client(url)
-        self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
+        self._together = Together(self._client, sources())
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
@@ -363,9 +364,7 @@ class RedisJobQueue:
     async def _run(self, transition: str, **arguments: Any) -> Any:
         self._hub.start()
         with redis_errors():
-            return await self._scripts[transition](
-                keys=[self._prefix], args=[json.dumps(arguments)]
-            )
+            return await self._together.run(transition, self._prefix, json.dumps(arguments))
 
     async def _work_rate(self) -> float:
         """That of all live workers; asked for seldom, since refusals come in crowds."""

@@ -1,7 +1,7 @@
 """What the transition `submit` is asked, and what its answers mean. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.errors import KeyReused, QueueFull, RateLimited, ServiceError, Unmeetable
@@ -108,8 +108,19 @@ def accepted_or_refused(answer: Sequence[Any], job: Job, quota: Quota | None) ->
         case "late":
             raise TooMuchWorkBefore(members[0])
     job_id, record, replayed, quota_left, position, work_before = members
-    job = job_from_hash(job_id, paired(record))
-    return Accepted(job, bool(replayed), position, work_before, quota_left)
+    fields = paired(record)
+    known = job_from_hash(job_id, fields) if "spec" in fields else _timed(job, fields)
+    return Accepted(known, bool(replayed), position, work_before, quota_left)
+
+
+def _timed(job: Job, fields: Mapping[str, str]) -> Job:
+    """A job that was new to the queue, which has set its times."""
+    deadline_at_ms = fields.get("deadline_at_ms")
+    return replace(
+        job,
+        created_at_ms=int(fields["created_at_ms"]),
+        deadline_at_ms=None if deadline_at_ms is None else int(deadline_at_ms),
+    )
 
 
 def is_full(answer: Sequence[Any]) -> bool:

@@ -156,7 +156,7 @@ class Caller:
             status=status,
             error=f"answered {status}{moved}",
             retry_after_s=_retry_after_s(response.headers.get("retry-after"), self._clock()),
-            response=await _start_of(response),
+            response=await start_of(response),
         )
 
 
@@ -188,8 +188,8 @@ def _request(
     )
 
 
-async def _start_of(response: httpx.Response) -> str | None:
-    """The first bytes of a body, as far as they come soon."""
+async def start_of(response: httpx.Response) -> str | None:
+    """The first bytes of a body, as far as they come soon; reads no more of it."""
     data = b""
     with contextlib.suppress(httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(_READ_S):

@@ -107,13 +107,14 @@ class Sender:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), min(pause_s, LOOK_S))
         finally:
+            self._stopping = True
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._drain()
 
     async def _listen(self) -> None:
         async with self._outbox.news() as hint:
-            while True:
+            while not self._stopping:  # `wait_for` may swallow a cancellation
                 await hint.wait()
                 self._wake.set()
 

@@ -134,6 +134,7 @@ class Leasing(threading.Thread):
             self._held.hold(lease, images, reserved=free <= 0)
             free -= images
             self._accept(lease)
+            logger.debug("leased", extra={"job_id": lease.job.id})
         return bool(leases)
 
     def _await_offer(self, room: Room) -> None:

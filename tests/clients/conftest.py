@@ -11,9 +11,11 @@ import pytest
 
 from model.catalog import PipelineSpec
 from service.api.app import create_app
+from service.api_keys import new_key_text
 from service.engine.runner import ModelRunner
 from service.settings import (
     ModelsSettings,
+    OpenAISettings,
     RedisSettings,
     Settings,
     StoreSettings,
@@ -43,13 +45,31 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture(scope="session")
+def settings(
+    redis_url: str, spec: PipelineSpec, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Of `service`."""
+    return _settings(redis_url, spec, tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="session")
 def service(
-    redis_url: str, spec: PipelineSpec, recorder: Recorder, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, spec: PipelineSpec, recorder: Recorder, api_key: str
 ) -> Iterator[LiveApi]:
     """The service of all tests that need finished images: the real worker runs."""
-    settings = _settings(redis_url, spec, tmp_path_factory.mktemp("service"))
     runner = ModelRunner.load([spec], "cpu", "float32")
-    with _serving(settings, spec, recorder) as api, worker_thread(settings, runner):
+    with _serving(settings, spec, recorder, api_key) as api, worker_thread(settings, runner):
+        api.new_key(text=api_key)
+        yield api
+
+
+@pytest.fixture(scope="session")
+def resizing_service(
+    service: LiveApi, settings: Settings, spec: PipelineSpec, recorder: Recorder, api_key: str
+) -> Iterator[LiveApi]:
+    """A second API process over the same queue and worker, which scales images."""
+    resizing = settings.model_copy(update={"openai": OpenAISettings(resize=True)})
+    with _serving(resizing, spec, recorder, api_key) as api:
         yield api
 
 
@@ -65,6 +85,7 @@ def idle_service(
     redis_url: str,
     spec: PipelineSpec,
     seen: Recorder,
+    api_key: str,
     tmp_path: Path,
 ) -> Iterator[LiveApi]:
     """A service of the test's own, whose worker the test plays; a quiet stream gets comments.
@@ -73,7 +94,8 @@ def idle_service(
     """
     groups = {"api": {"keepalive_s": 0.1}, **getattr(request, "param", {})}
     settings = _settings(redis_url, spec, tmp_path, **groups)
-    with _serving(settings, spec, seen) as api:
+    with _serving(settings, spec, seen, api_key) as api:
+        api.new_key(text=api_key)
         yield api
 
 
@@ -85,8 +107,8 @@ def player(idle_service: LiveApi) -> Worker:
 
 @pytest.fixture(scope="session")
 def api_key() -> str:
-    """What clients send, none of which starts without a key."""
-    return "sk-test"
+    """The key that both services know; no client starts without one."""
+    return new_key_text()
 
 
 @pytest.fixture(scope="session")
@@ -98,19 +120,25 @@ def node() -> Node:
 def _settings(
     redis_url: str, spec: PipelineSpec, folder: Path, **groups: dict[str, Any]
 ) -> Settings:
-    return Settings(
-        redis=RedisSettings(url=redis_url, prefix=f"test-{secrets.token_hex(6)}:{{q}}:"),
-        store=StoreSettings(path=folder / "images"),
-        worker=WorkerSettings(threads=1, models=(spec.name,)),
-        models=ModelsSettings(folders=(spec.folder,), aliases=ALIASES),
-        **groups,
-    )
+    members: dict[str, Any] = {
+        "redis": RedisSettings(url=redis_url, prefix=f"test-{secrets.token_hex(6)}:{{q}}:"),
+        "store": StoreSettings(path=folder / "images"),
+        "worker": WorkerSettings(threads=1, models=(spec.name,)),
+        "models": ModelsSettings(folders=(spec.folder,), aliases=ALIASES),
+    }
+    return Settings(**{**members, **groups})
 
 
 @contextlib.contextmanager
-def _serving(settings: Settings, spec: PipelineSpec, recorder: Recorder) -> Iterator[LiveApi]:
+def _serving(
+    settings: Settings, spec: PipelineSpec, recorder: Recorder, key: str
+) -> Iterator[LiveApi]:
     catalog = {spec.name: spec}
     queue, store = build_queue(settings), build_store(settings)
     app = create_app(settings, queue, store, catalog, build_tokenizers(catalog))
-    with serving(recorder.around(app)) as url, httpx.Client(base_url=url, timeout=60) as http:
+    headers = {"authorization": f"Bearer {key}"}
+    with (
+        serving(recorder.around(app), settings=settings.api) as url,
+        httpx.Client(base_url=url, timeout=60, headers=headers) as http,
+    ):
         yield LiveApi(url, http, settings, FilesystemStore(settings.store.path))

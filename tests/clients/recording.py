@@ -7,12 +7,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A request, and the status of its answer; 0 where the client went before there was one."""
+    """A request, its path also as it was spelled, and the status of its answer.
+
+    The status is 0 where the client went before there was one.
+    """
 
     method: str
     path: str
+    raw_path: str
     headers: Headers
     status: int
 
@@ -54,6 +58,12 @@ class Recorder:
 
     def _note(self, scope: Scope, status: int) -> None:
         with self._news:
-            seen = Seen(scope["method"], scope["path"], Headers(scope=scope), status)
+            seen = Seen(
+                method=scope["method"],
+                path=scope["path"],
+                raw_path=scope["raw_path"].decode(),
+                headers=Headers(scope=scope),
+                status=status,
+            )
             self.requests.append(seen)
             self._news.notify_all()

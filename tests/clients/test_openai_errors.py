@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -182,10 +181,12 @@ def test_a_canceled_job_is_a_bad_request(idle_client: OpenAI, idle_service: Live
 
 
 def test_a_client_that_goes_takes_its_job_along(idle_service: LiveApi, api_key: str) -> None:
-    timeout = httpx.Timeout(0.3, connect=30)
     with (
         OpenAI(
-            base_url=f"{idle_service.url}/v1", api_key=api_key, max_retries=0, timeout=timeout
+            base_url=f"{idle_service.url}/v1",
+            api_key=api_key,
+            max_retries=0,
+            timeout=openai.Timeout(0.3, connect=30),
         ) as client,
         pytest.raises(openai.APITimeoutError),
     ):
@@ -241,6 +242,46 @@ def test_too_many_jobs_of_ones_own_are_a_rate_limit(idle_service: LiveApi, api_k
         client.images.generate(prompt="a cat")
     assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
     assert float(caught.value.response.headers["retry-after-ms"]) > 0
+
+
+def _with_key(api: LiveApi, key: str) -> OpenAI:
+    return OpenAI(base_url=f"{api.url}/v1", api_key=key, max_retries=0)
+
+
+@pytest.mark.parametrize("key", ["sk-test", "glide_sk_" + "0" * 49])
+def test_a_wrong_key_is_an_authentication_error(service: LiveApi, key: str) -> None:
+    with _with_key(service, key) as client:
+        for ask in (lambda: client.images.generate(prompt="a cat"), client.models.list):
+            with pytest.raises(openai.AuthenticationError) as caught:
+                ask()
+            assert (caught.value.code, caught.value.status_code) == ("invalid_api_key", 401)
+            assert caught.value.response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_rate_is_a_rate_limit_error(idle_service: LiveApi) -> None:
+    key = idle_service.new_key(rate="1/h")
+    with _with_key(idle_service, key) as client:
+        client.images.generate(prompt="a cat", stream=True).close()
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.images.generate(prompt="a cat")
+    headers = caught.value.response.headers
+    assert caught.value.code == "rate_limit_exceeded"
+    assert float(headers["retry-after-ms"]) == 1000 * float(headers["retry-after"])
+    assert len(idle_service.http.get("/v1/jobs").json()["data"]) == 1
+
+
+def test_a_used_up_quota_is_not_asked_for_again(
+    idle_service: LiveApi, seen: Recorder, player: Worker
+) -> None:
+    key = idle_service.new_key(quota="1/d")
+    with OpenAI(base_url=f"{idle_service.url}/v1", api_key=key) as client:
+        with client.images.generate(prompt="a cat", stream=True):
+            player.finish(player.take_next(), photo(64, 64))
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.images.generate(prompt="a cat")
+    assert (caught.value.code, caught.value.type) == ("insufficient_quota", "insufficient_quota")
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert [post.status for post in seen.posts(PATH)] == [200, 429]
 
 
 def _refused(client: OpenAI, meanwhile: Callable[[], None]) -> openai.APIStatusError:

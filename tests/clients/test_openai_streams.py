@@ -46,8 +46,9 @@ def test_partial_images_come_before_the_finished_one(client: OpenAI) -> None:
 
 
 def test_partial_images_have_the_format_that_was_asked_for(client: OpenAI) -> None:
-    asked = {"partial_images": 1, "output_format": "webp"}
-    with client.images.generate(**ASKED, **asked) as stream:
+    with client.images.generate(
+        prompt="a cat", stream=True, partial_images=1, output_format="webp"
+    ) as stream:
         assert [opened(event.b64_json).format for event in stream] == ["WEBP"] * 2
 
 

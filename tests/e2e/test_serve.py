@@ -23,13 +23,8 @@ from service.views.job import JobView
 from tests.tiny_pipeline import write_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
-SMALL: dict[str, Any] = {
-    "prompt": "a red apple",
-    "model": "tiny",
-    "width": 16,
-    "seed": 1,
-    "steps": 4,
-}
+Body = dict[str, Any]
+SMALL: Body = {"prompt": "a red apple", "model": "tiny", "width": 16, "seed": 1, "steps": 4}
 MIXED: list[Body] = [
     SMALL | {"sampler": "ddpm", "steps": 9, "guidance_scale": 5.0},
     SMALL | {"sampler": "ddim", "steps": "ddim5", "eta": 0.7, "seed": 2},
@@ -110,7 +105,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends(settings: Settings) -> Non
             if isinstance(event, ProgressView):
                 steps.append(event.step)
                 if len(steps) == 1:
-                    pid = service.worker_pid()
+                    pid = service.pid("worker")
                     assert pid is not None
                     os.kill(pid, signal.SIGKILL)
         job = client.get(job)

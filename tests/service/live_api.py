@@ -55,10 +55,15 @@ class LiveApi:
             time.sleep(0.02)
 
     def new_key(
-        self, tenant: str = "default", *, rate: str | None = None, quota: str | None = None
+        self,
+        tenant: str = "default",
+        *,
+        rate: str | None = None,
+        quota: str | None = None,
+        text: str | None = None,
     ) -> str:
-        """Creates an API key and returns its text."""
-        text = new_key_text()
+        """Creates an API key and returns its text, which is `text` where that is given."""
+        text = text or new_key_text()
         key = ApiKey(
             id=new_key_id(),
             tenant=tenant,

@@ -79,10 +79,9 @@ async def _submit(
         },
     )
     pictures = await find_pictures(body.input, door.services, door.links, door.tenant)
-    submission = Submission(
-        job_create(body.input, model.spec.name, pictures.texts), pictures.files, sent
-    )
     try:
+        job = job_create(body.input, model.spec.name, pictures.texts)
+        submission = Submission(job, pictures.files, sent)
         return await take(door.request, submission, terms, door.services, door.principal)
     except InvalidRequest as error:
         raise in_terms_of(body.input, error) from error

@@ -60,7 +60,7 @@ class Door:
         return prediction(job, self.links, version=version)
 
 
-def _door(
+async def _door(
     request: Request, services: ServicesDep, principal: PrincipalDep, links: LinksDep
 ) -> Door:
     return Door(request, services, principal, links)

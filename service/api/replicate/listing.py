@@ -1,7 +1,7 @@
 """Pages of predictions: newest first, a hundred at a time, with links to those beside them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -76,7 +76,4 @@ def _link(door: Door, period: Period, cursor: str | None) -> str:
 
 
 def _ms(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)
+    return None if moment is None else round(moment.timestamp() * 1000)

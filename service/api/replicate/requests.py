@@ -10,7 +10,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName
-from service.api.schemas import FINAL_EVENTS, JobCreate, Number, PictureText, Steps, Text
+from service.api.schemas import (
+    FINAL_EVENTS,
+    Caption,
+    JobCreate,
+    Number,
+    PictureText,
+    Steps,
+    Text,
+)
 from service.api.synonyms import sampler_name
 from service.errors import FieldError, InvalidRequest
 from service.jobs import WebhookTarget
@@ -46,7 +54,11 @@ def _address(text: str) -> str:
     return text
 
 
-Address = Annotated[Text, Field(max_length=2048), AfterValidator(_address)]
+Address = Annotated[
+    Text,
+    Field(max_length=2048, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),
+    AfterValidator(_address),
+]
 Sampler = Annotated[SamplerName, BeforeValidator(_known_sampler)]
 Format = Annotated[OutputFormat, BeforeValidator(_known_format)]
 
@@ -56,8 +68,8 @@ class PredictionInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Text = Field(description="The caption; empty draws without one.")
-    negative_prompt: Text | None = Field(None, description="What guidance leads away from.")
+    prompt: Caption = Field(description="The caption; empty draws without one.")
+    negative_prompt: Caption | None = Field(None, description="What guidance leads away from.")
     width: StrictInt | None = Field(None, description="Width of the images, px.")
     height: StrictInt | None = Field(None, description="Height of the images, px.")
     num_outputs: StrictInt | None = Field(
@@ -116,11 +128,11 @@ def job_create(asked: PredictionInput, model: str, pictures: Mapping[str, str]) 
         pictures: what stands for `image` and `mask`, of those that aren't files.
 
     Raises:
-        InvalidRequest: it says the same thing twice.
+        InvalidRequest: it says the same thing twice; with pointers as of a native request.
     """
     given = {name: value for name, value in asked if value is not None}
     twice = [
-        FieldError(f"/input/{native}", f"must be left out where {name} is given")
+        FieldError(f"/{native}", f"must be left out where {name} is given")
         for name, native in _NATIVE.items()
         if name in given and native in given
     ]

@@ -28,13 +28,26 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 _END = "end"
 _SNAPSHOT = "snapshot"
-_EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+_ID_SCHEMA: dict[str, Any] = {"pattern": f"^({_EVENT_ID.pattern}|{_END})?$"}
 _RECONNECT_AFTER_MS = 2000
 _RETRY_S = 1.0
 _STREAM = {
     "description": "`queued`, `started`, `progress`, `preview`, `image`, one of `succeeded`, "
     "`failed` and `canceled`, then `end`; a `snapshot` stands for events that are gone",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {
+        "text/event-stream": {
+            "itemSchema": {
+                "type": "object",
+                "properties": {
+                    "event": {"type": "string"},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                    "id": {"type": "string"},
+                    "retry": {"type": "integer"},
+                },
+            }
+        }
+    },
 }
 _SEEN = {"description": "the client has seen the end"}
 
@@ -47,10 +60,17 @@ class _Wanted:
     previews: bool
 
 
-def _wanted(
-    last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
+async def _wanted(
+    last_event_id: Annotated[
+        str | None, Header(description="resume after this event", json_schema_extra=_ID_SCHEMA)
+    ] = None,
     query_id: Annotated[
-        str | None, Query(alias="last_event_id", description="the same, without a header")
+        str | None,
+        Query(
+            alias="last_event_id",
+            description="the same, without a header",
+            json_schema_extra=_ID_SCHEMA,
+        ),
     ] = None,
     previews: Annotated[bool, Query(description="whether `preview` events are sent")] = True,
 ) -> _Wanted:

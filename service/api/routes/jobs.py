@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from service.api.auth import PrincipalDep
-from service.api.bodies import SubmissionDep
+from service.api.bodies import read_submission
 from service.api.declarations import (
     ACCEPTED,
     FINISHED,
@@ -18,14 +18,16 @@ from service.api.declarations import (
     SUBMISSION_HEADERS,
     UNCHANGED,
 )
-from service.api.dependencies import JobDep, LinksDep, StandingDep, TenantDep
+from service.api.dependencies import JobDep, LinksDep, TenantDep, find_standing, links_of
+from service.api.direct import DirectRoute, principal_of
 from service.api.entity_tags import is_held, job_state, job_tag
 from service.api.image_bytes import first_image_response
 from service.api.intake import hold, take, terms_of
 from service.api.outlook import shown, shown_accepted, shown_one, standing_of, standings_of
 from service.api.preferences import preferences, wanted_image
 from service.api.problems import declared
-from service.api.services import Services, ServicesDep
+from service.api.schemas import Moment
+from service.api.services import Services, ServicesDep, services_of
 from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
 from service.queue.records import JobFilter, Standing
@@ -34,21 +36,34 @@ from service.views.links import job_path
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+direct = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DirectRoute)
 
 _POLL_AFTER_S = "1"
 
-CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page")]
-WaitQuery = Annotated[
-    float,
-    Query(ge=0, allow_inf_nan=False, description="s; answers early when the job ends or changes"),
+CursorQuery = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="`next_cursor` of a page",
+        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
+    ),
 ]
+_WAIT = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
+_JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_WAIT_QUERY = {
+    "name": "wait",
+    "in": "query",
+    "required": False,
+    "description": "s; answers early when the job ends or changes",
+    "schema": {"type": "number", "minimum": 0, "default": 0.0},
+}
 
 
-def _wanted(
+async def _wanted(
     status: JobStatus | None = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="or at that time")] = None,
-    created_before: AwareDatetime | None = None,
+    created_after: Annotated[Moment | None, Query(description="or at that time")] = None,
+    created_before: Moment | None = None,
 ) -> JobFilter:
     return JobFilter(
         status=status,
@@ -61,21 +76,17 @@ def _wanted(
 WantedDep = Annotated[JobFilter, Depends(_wanted)]
 
 
-@router.post(
+@direct.post(
     "",
     status_code=202,
     response_model=JobView,
     openapi_extra={"requestBody": SUBMISSION_BODY, "parameters": SUBMISSION_HEADERS},
-    responses={200: FINISHED, 202: ACCEPTED, **declared(400, 409, 413, 415, 422, 429, 504)},
+    responses={200: FINISHED, 202: ACCEPTED, **declared(400, 408, 409, 413, 415, 422, 429, 504)},
 )
-async def submit(
-    request: Request,
-    submission: SubmissionDep,
-    services: ServicesDep,
-    principal: PrincipalDep,
-    links: LinksDep,
-) -> Response:
+async def submit(request: Request) -> Response:
     """Accepts a job; `Accept: image/*` with `Prefer: wait` gives its first image."""
+    services, principal = services_of(request), principal_of(request)
+    submission, links = await read_submission(request), await links_of(request)
     asked, image_format = preferences(request), wanted_image(request)
     terms = terms_of(request, submission.members, submission.files)
     submission = submission.in_format(image_format)
@@ -128,15 +139,17 @@ async def list_jobs(
     )
 
 
-@router.get("/{job_id}", response_model=JobView, responses={304: UNCHANGED, **declared(404, 422)})
-async def get_job(
-    request: Request,
-    standing: StandingDep,
-    services: ServicesDep,
-    links: LinksDep,
-    wait: WaitQuery = 0.0,
-) -> Response:
+@direct.get(
+    "/{job_id}",
+    response_model=JobView,
+    openapi_extra={"parameters": [_JOB_ID, _WAIT_QUERY]},
+    responses={304: UNCHANGED, **declared(404, 422)},
+)
+async def get_job(request: Request) -> Response:
     """A job: at once, or, with `wait`, when it ends or is no longer as `If-None-Match` has it."""
+    services, links, wait = services_of(request), await links_of(request), _wait_s(request)
+    job_id, tenant = request.path_params["job_id"], principal_of(request).tenant
+    standing = await find_standing(job_id, services, tenant)
     view = await shown_one(standing, services, links)
     tag = job_tag(standing.job, view)
     held, conditional = is_held(request, tag), "if-none-match" in request.headers
@@ -177,6 +190,14 @@ async def delete_job(job: JobDep, services: ServicesDep) -> None:
     if await services.queue.delete(job.id) is None:
         raise NotFound(f"There is no job {job.id!r} any more.")
     log.info("job deleted", extra={"job_id": job.id})
+
+
+def _wait_s(request: Request) -> float:
+    try:
+        return _WAIT.validate_python(request.query_params.get("wait", 0.0))
+    except ValidationError as error:
+        found = [{**each, "loc": ("query", "wait")} for each in error.errors()]
+        raise RequestValidationError(found) from error
 
 
 def _unix_ms(moment: datetime | None) -> int | None:

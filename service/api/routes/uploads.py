@@ -31,7 +31,10 @@ PICTURE_BODY = {
 
 
 @router.post(
-    "", status_code=201, responses=declared(413, 422), openapi_extra={"requestBody": PICTURE_BODY}
+    "",
+    status_code=201,
+    responses=declared(400, 408, 413, 422),
+    openapi_extra={"requestBody": PICTURE_BODY},
 )
 async def upload(request: Request, services: ServicesDep, tenant: TenantDep) -> UploadView:
     """Keeps a picture, so that jobs of the same tenant may name it by its id."""

@@ -1,6 +1,7 @@
 #!lua
--- Accepts a job, or answers with the one an idempotency key already stands for: its record, whether
--- it is a replay, what is left of the quota, and how many jobs and how much work go before it.
+-- Accepts a job, or answers with the one an idempotency key already stands for: its record, or for a
+-- new one what its client does not know of it; whether it is a replay, what is left of the quota, and
+-- how many jobs and how much work go before it.
 -- The only transition without allow-oom: a full Redis refuses it whole, before it wrote anything.
 local id, tenant = A.id, A.tenant
 
@@ -9,8 +10,8 @@ local function left_of_quota()
   return quota and math.max(0, A.quota.images - tonumber(call('GET', quota) or 0))
 end
 
-local function accepted(accepted_id, job, replayed)
-  local record = call('HGETALL', job_key(accepted_id))
+local function accepted(accepted_id, job, replayed, record)
+  record = record or call('HGETALL', job_key(accepted_id))
   return {'ok', accepted_id, record, replayed, left_of_quota() or false, standing(accepted_id, job)}
 end
 
@@ -52,18 +53,21 @@ for name, value in pairs(A.fields) do
   fields[#fields + 1] = name
   fields[#fields + 1] = value
 end
-call('HSET', job_key(id), unpack(fields))
-call('ZADD', P .. 'jobs:' .. tenant, 0, id)
+local times = {'created_at_ms', tostring(now)}
 if A.timeout_ms then
-  call('HSET', job_key(id), 'deadline_at_ms', now + A.timeout_ms)
+  times[3], times[4] = 'deadline_at_ms', tostring(now + A.timeout_ms)
+  fields[#fields + 1], fields[#fields + 2] = times[3], times[4]
   call('ZADD', P .. 'deadlines', now + A.timeout_ms, id)
 end
+call('HSET', job_key(id), unpack(fields))
+call('ZADD', P .. 'jobs:' .. tenant, 0, id)
 if quota then
   call('INCRBY', quota, A.images)
   call('PEXPIREAT', quota, now - now % A.quota.window_ms + A.quota.window_ms)
 end
 if idempotency then call('SET', idempotency, A.fingerprint .. ' ' .. id) end
 count('waiting', job, 1)
-log(id, cjson.encode({type = 'queued', reason = cjson.null}))
+-- Nobody watches a job before it is accepted, so no process is woken.
+record(id, cjson.encode({type = 'queued', reason = cjson.null}))
 offer(id, job)
-return accepted(id, job, 0)
+return accepted(id, job, 0, times)

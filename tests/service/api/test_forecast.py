@@ -156,7 +156,7 @@ def test_a_deadline_may_stand_in_a_header(api: LiveApi, header: str, seconds: in
 
 @pytest.mark.parametrize("header", ["", "soon", "1x", "-1s", "0s", "30s1m", "200h", "1e3s", "٣s"])
 def test_a_header_that_is_no_deadline_is_refused(shared_api: LiveApi, header: str) -> None:
-    headers = {"Cancel-After": header.encode()}
+    headers = {b"Cancel-After": header.encode()}
     response = shared_api.http.post("/v1/jobs", json={"prompt": ""}, headers=headers)
     problem = assert_problem(response, 422, "invalid_request")
     assert pointers(problem) == ["/header/cancel-after"]

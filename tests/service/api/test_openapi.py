@@ -59,6 +59,16 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_no_parameter_may_be_null(document: dict[str, Any]) -> None:
+    parameters = [
+        parameter
+        for operation in operations(document).values()
+        for parameter in operation.get("parameters", ())
+    ]
+    assert parameters
+    assert "null" not in json.dumps(parameters)
+
+
 def test_unknown_fields_are_declared_as_refused(document: dict[str, Any]) -> None:
     schema = document["components"]["schemas"]["JobCreate"]
     assert schema["additionalProperties"] is False

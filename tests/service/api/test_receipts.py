@@ -213,11 +213,16 @@ def test_a_job_of_another_request_is_no_rerun(http: httpx.Client) -> None:
 
 
 async def copy_for(tenant: str, job_id: str, settings: Settings) -> str:
-    """The same job again, of another tenant; its id."""
+    """The same job again, of another tenant, drawn to its end: it shares no step with what follows.
+
+    Returns:
+        Its id.
+    """
     queue = build_queue(settings)
     job = await queue.get(job_id)
     assert job is not None
     copy = await queue.submit(replace(job, id=new_job_id(), tenant=tenant))
+    assert (await queue.wait(copy.id, 600)).status.is_final
     await queue.aclose()
     return copy.id
 

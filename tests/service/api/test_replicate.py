@@ -193,6 +193,7 @@ def test_every_field_reaches_the_job(api: LiveApi) -> None:
         ({**PROMPT, "image": "ftp://x"}, "- input.image: is neither"),
         ({**PROMPT, "mask": "https://x.example/m.png"}, "- input.mask: must be a data URL or"),
         ({"prompt": "\ud800"}, "- input.prompt: text in Unicode"),
+        ({"prompt": "\x00"}, "- input.prompt: no control characters"),
     ],
 )
 def test_a_bad_field_is_named_as_the_client_calls_it(
@@ -222,8 +223,10 @@ def test_a_bad_body_is_refused_by_its_members(shared_api: LiveApi, body: Any, li
 
 
 def test_what_is_no_json_is_refused(shared_api: LiveApi) -> None:
-    broken = {"content": b"{", "headers": {"content-type": "application/json"}}
-    refused(shared_api.http.post(f"{P}/predictions", **broken), 400)
+    headers = {"content-type": "application/json"}
+    refused(shared_api.http.post(f"{P}/predictions", content=b"{", headers=headers), 400)
+    twice = b'{"version": "tiny", "version": "tiny", "input": {"prompt": "x"}}'
+    refused(shared_api.http.post(f"{P}/predictions", content=twice, headers=headers))
     refused(shared_api.http.post(f"{P}/predictions", content=b"a=b"), 415)
     refused(shared_api.http.get(f"{P}/nothing"), 404)
     wrong_method = shared_api.http.put(f"{P}/predictions")
@@ -622,3 +625,47 @@ def test_the_account_its_devices_and_its_secret_are_shown(api: LiveApi, worker: 
     assert secret == api.http.get(f"{P}/webhooks/default/secret").json()["key"]
     prefix, key = secret.split("_")
     assert (prefix, len(base64.b64decode(key, validate=True))) == ("whsec", 32)
+
+
+def test_nothing_of_another_tenant_is_seen(api: LiveApi) -> None:
+    acme, other = (httpx.Client(base_url=api.url, headers=bearer(api, name)) for name in "ao")
+    with acme, other:
+        body = {"version": "tiny", "input": PROMPT}
+        seen = acme.post(f"{P}/predictions", json=body).json()
+        file = acme.post(f"{P}/files", files={"content": picture()}).json()
+        for url in (seen["urls"]["get"], file["urls"]["get"]):
+            assert acme.get(url).status_code == 200
+            refused(other.get(url), 404)
+        refused(other.post(seen["urls"]["cancel"]), 404)
+        refused(other.delete(file["urls"]["get"]), 404)
+        assert other.get(f"{P}/predictions").json()["results"] == []
+        assert other.get(f"{P}/files").json()["results"] == []
+        body["input"] = {**PROMPT, "image": file["urls"]["get"]}
+        (line,) = refused(other.post(f"{P}/predictions", json=body))
+        assert "there is no file" in line
+        secrets = {each.get(f"{P}/webhooks/default/secret").text for each in (acme, other)}
+        assert len(secrets) == 2
+        assert acme.get(f"{P}/account").json()["username"] == "a"
+
+
+def bearer(api: LiveApi, tenant: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api.new_key(tenant)}"}
+
+
+def test_a_missing_key_is_refused_but_signed_links_need_none(api: LiveApi, worker: Worker) -> None:
+    headers = bearer(api, "default")
+    with httpx.Client(base_url=api.url, headers=headers) as http:
+        seen = http.post(f"{P}/predictions", json={"version": "tiny", "input": PROMPT}).json()
+        worker.finish(worker.take(), b"image")
+        (output,) = http.get(seen["urls"]["get"]).json()["output"]
+    response = api.http.get(seen["urls"]["get"])
+    refused(response, 401)
+    assert response.json()["title"] == "Unauthenticated"
+    assert httpx.get(output).content == b"image"
+    with stream(seen["urls"]["stream"]) as (_, events):
+        assert [each["event"] for each in events][-1] == "done"
+
+
+def test_a_private_address_gets_no_webhook(shared_api: LiveApi) -> None:
+    response = create(shared_api, webhook="http://169.254.169.254/latest")
+    assert refused(response)[0].startswith("- webhook: ")

@@ -9,6 +9,7 @@ import pytest
 from service.queue.deliveries import Attempt
 from service.queue.outbox import Load
 from service.queue.redis import RedisJobQueue
+from service.views.delivery import DeliveryState
 from tests.service.live_api import LiveApi, Worker
 
 HOOK = "https://hooks.example/x"
@@ -37,7 +38,7 @@ def attempt(api: LiveApi, status: int) -> None:
         for claim in (await queue.outbox.claim(ALL, 60.0)).claims:
             error = None if status < 300 else f"answered {status}"
             made = Attempt(at_ms=1_700_000_000_000, duration_ms=1500, status=status, error=error)
-            state = "pending" if error else "delivered"
+            state: DeliveryState = "pending" if error else "delivered"
             await queue.outbox.settle(claim, made, state, retry_s=300.0)
         await queue.aclose()
 
@@ -148,3 +149,16 @@ def test_a_webhook_is_told_of_each_image_in_the_order_of_events(
     job_id = api.submit(webhook={"url": HOOK, "events": events})
     worker.finish(worker.take(), b"png")
     assert [delivery["event"] for delivery in log_of(api, job_id)] == events
+
+
+def test_a_tenant_sees_only_its_own_deliveries_and_secret(api: LiveApi) -> None:
+    keys = {tenant: {"authorization": f"Bearer {api.new_key(tenant)}"} for tenant in ("a", "b")}
+    api.http.headers.update(keys["a"])
+    job_id = ended(api)
+    (delivery,) = log_of(api, job_id)
+    log, again = f"/v1/jobs/{job_id}/webhooks", f"{delivery['id']}/redeliver"
+    assert api.http.get(log, headers=keys["b"]).status_code == 404
+    assert api.http.post(f"{log}/{again}", headers=keys["b"]).status_code == 404
+    assert api.http.post(f"{log}/{again}").status_code == 202
+    secrets = [api.http.get("/v1/webhooks/secret", headers=keys[name]).json() for name in "ab"]
+    assert secrets[0]["secret"] != secrets[1]["secret"]

@@ -82,8 +82,8 @@ def _audit_tenants(kept: Snapshot) -> None:
     models = {name.split(":")[0] for name in ready}
     clocks = _family(kept, "clock")
     assert set(clocks) | set(_family(kept, "ends")) <= models
-    for name, start in active.items():
-        assert start >= float(clocks.get(name.split(":")[0], {"now": "0"})["now"])
+    for name, time in {**active, **_pairs(_family(kept, "ends"))}.items():
+        assert time >= float(clocks.get(name.split(":")[0], {"now": "0"})["now"])
 
 
 def _pairs(by_model: Snapshot) -> dict[str, float]:

@@ -77,6 +77,27 @@ async def test_a_running_job_is_asked_to_stop_at_its_deadline(
     assert not redis.exists(f"{redis_prefix}deadlines")
 
 
+async def test_a_renewal_after_the_deadline_is_told_to_stop_although_nobody_looked(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    job = await queue.submit(new_job(timeout_s=600.0))
+    (lease,) = worker.lease(MODELS, 1)
+    redis.hset(f"{redis_prefix}job:{job.id}", "deadline_at_ms", 1)
+    assert worker.renew([(job.id, lease.token, 1)]) == {job.id: "cancel"}
+    assert (await the(queue, job)).cancel_requested
+
+
+async def test_a_tenant_pays_nothing_for_jobs_that_were_never_started(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    for _ in range(3):
+        job = await queue.submit(new_job(tenant="a", work=100, timeout_s=600.0))
+        redis.hset(f"{redis_prefix}job:{job.id}", "deadline_at_ms", 1)
+    for tenant in "abbb":
+        await queue.submit(new_job(tenant=tenant))
+    assert sorted(lease.job.tenant for lease in worker.lease(MODELS, 2)) == ["a", "b"]
+
+
 Ending = Callable[[RedisLeases, Lease], object]
 
 

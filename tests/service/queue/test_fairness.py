@@ -73,7 +73,7 @@ async def test_queue_position_of_many_tenants_is_near(
     for place, job_id in enumerate(order):
         estimate = expected[job_id]
         assert estimate is not None
-        assert abs(estimate - place) <= 60
+        assert abs(estimate - place) <= (0 if place < 60 else 60)  # a tenant's first is exact
 
 
 async def test_tenants_share_in_proportion_to_their_weights(
@@ -120,7 +120,8 @@ async def test_a_tenant_at_its_cap_waits_and_holds_up_nobody(
     assert worker.lease(MODELS, 99) == []
     first, second = (lease for lease in taken if lease.job.tenant == "capped")
 
-    assert worker.wait(MODELS, 0.01) in (True, False)  # takes what the submissions left there
+    while worker.wait(MODELS, 0.01):
+        pass  # what the submissions left there
     worker.finish(first.job.id, first.token)
     assert worker.wait(MODELS, 1.0) is True
     (third,) = worker.lease(MODELS, 99)
@@ -179,6 +180,22 @@ async def test_waiting_at_a_cap_neither_loses_nor_saves_up_a_share(
     assert Counter(tenants) == {"capped": 5, "other": 4}
 
 
+async def test_a_parked_tenant_is_not_left_behind_when_all_others_were_served(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    await queue.set_tenant("capped", weight=None, concurrency=1)
+    for _ in range(2):
+        await queue.submit(new_job(tenant="capped", work=10))
+    for _ in range(30):
+        await queue.submit(new_job(tenant="served"))
+    assert len(worker.lease(MODELS, 99)) == 31
+    for _ in range(30):
+        await queue.submit(new_job(tenant="newcomer"))
+    await queue.set_tenant("capped", weight=None, concurrency=None)
+    tenants = [lease.job.tenant for lease in worker.lease(MODELS, 2)]
+    assert sorted(tenants) == ["capped", "newcomer"]
+
+
 async def test_a_full_worker_admits_one_job_of_each_newcomer(
     queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
 ) -> None:
@@ -192,6 +209,14 @@ async def test_a_full_worker_admits_one_job_of_each_newcomer(
     assert sorted(lease.job.tenant for lease in taken) == ["busy", "d"]
     assert worker.lease(MODELS, 0, reserve=9, busy_tenants={"busy", "b", "c", "d"}) == []
     audit(redis, redis_prefix)
+
+
+async def test_a_newcomer_with_many_images_is_admitted_too(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    for tenant in "ab":
+        await queue.submit(new_job(tenant=tenant, n=4))
+    assert len(worker.lease(MODELS, 0, reserve=1, busy_tenants=())) == 1
 
 
 async def test_what_the_reserve_gave_is_charged_like_the_rest(
@@ -212,13 +237,13 @@ async def test_one_call_passes_over_a_bounded_number_and_the_next_goes_on(
     names = [f"capped {k:03}" for k in range(200)]
     for tenant in names:
         await queue.set_tenant(tenant, weight=None, concurrency=1)
+    for tenant in [*names, "free"]:
         await queue.submit(new_job(tenant=tenant))
-    assert len(worker.lease(MODELS, 100)) == len(worker.lease(MODELS, 100)) == 100
-    for tenant in names:
+    assert len(worker.lease(MODELS, 201)) == 201
+    for tenant in [*names, "free"]:
         await queue.submit(new_job(tenant=tenant))
-    await queue.submit(new_job(tenant="free"))
     calls = [[lease.job.tenant for lease in worker.lease(MODELS, 1)] for _ in range(3)]
-    assert sorted(calls) == [[], [], ["free"]]
+    assert calls == [[], ["free"], []]
 
 
 async def test_behind_ten_thousand_jobs_of_one_tenant_another_is_next(tmp_path: Path) -> None:

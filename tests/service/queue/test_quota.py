@@ -21,7 +21,8 @@ async def test_a_quota_counts_images_and_refuses_what_goes_beyond(queue: RedisJo
     assert (await queue.enqueue(new_job(n=4), quota=LASTING)).quota_left == 2
     with pytest.raises(QuotaExceeded, match=r"2 of them are left.*asks for 3") as exceeded:
         await queue.enqueue(new_job(n=3), quota=LASTING)
-    assert exceeded.value.members == {"quota": 10, "window_s": WINDOW_S, "left": 2}
+    said = {"quota": 10, "window_s": WINDOW_S, "left": 2, "violated_policies": ["quota"]}
+    assert exceeded.value.members == said
     assert (await queue.enqueue(new_job(n=2), quota=LASTING)).quota_left == 0
     other = Quota("key 2", images=10, window_s=WINDOW_S)
     assert (await queue.enqueue(new_job(n=1), quota=other)).quota_left == 9

@@ -31,7 +31,8 @@ class Received:
 class Receiver:
     """A running server; `answers` are given in turn, then 204s.
 
-    While `open_gate` is cleared it takes requests and does not answer.
+    While `open_gate` is cleared it takes requests and does not answer. With `floods`, its answers
+    have no end.
     """
 
     port: int = 0
@@ -40,6 +41,7 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
     arrivals: asyncio.Queue[Received] = field(default_factory=asyncio.Queue)
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
+    floods: bool = False
 
     @property
     def url(self) -> str:
@@ -68,6 +70,9 @@ class Receiver:
             answer = self.answers.popleft() if self.answers else b"HTTP/1.1 204 Good\r\n\r\n"
             writer.write(answer)
             await writer.drain()
+            while self.floods:
+                writer.write(b"x" * (1 << 16))
+                await writer.drain()
         writer.close()
 
 

@@ -4,12 +4,13 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 
-from service.webhooks.calls import Caller, SystemResolver
+from service.webhooks.calls import Caller, SystemResolver, start_of
 from tests.service.webhooks.conftest import Service, running
 from tests.service.webhooks.receiver import Receiver, receiving
 
@@ -136,6 +137,18 @@ async def test_an_answer_that_is_no_http_is_an_answer(receiver: Receiver) -> Non
     assert answer.status is None
     assert answer.error is not None
     assert answer.error.startswith("RemoteProtocolError")
+
+
+async def test_no_more_of_a_body_is_read_than_is_shown() -> None:
+    given = []
+
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            given.append(b"x" * 500)
+            yield given[-1]
+
+    assert await start_of(httpx.Response(500, content=body())) == "x" * 1024
+    assert len(given) <= 5
 
 
 @pytest.fixture(scope="session")

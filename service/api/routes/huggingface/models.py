@@ -17,6 +17,7 @@ from model.params import Task
 from service.api.auth import PrincipalDep
 from service.api.dialects.huggingface import declared
 from service.api.intake import take, terms_of
+from service.api.limits import tell
 from service.api.model_names import find_model
 from service.api.outcomes import ended
 from service.api.routes.huggingface.orders import HuggingFaceCreate, read_order
@@ -100,7 +101,7 @@ async def infer(
     headers = {"x-job-id": accepted.job.id, "x-seed": str(accepted.job.params.seed)}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    request.scope["state"].setdefault("headers", {}).update(headers)
+    tell(request, headers)
     named = terms.idempotency_key is not None
     job = await ended(request, accepted.job, services, named=named)
     found = await asyncio.to_thread(_bytes_of, job, services)

@@ -13,6 +13,7 @@ from service.api.bodies import read_json
 from service.api.dependencies import is_form, links_of, require_json
 from service.api.dialects.openai import declared
 from service.api.intake import take, terms_of
+from service.api.limits import tell
 from service.api.outcomes import ended
 from service.api.routes.openai.answers import images_response
 from service.api.routes.openai.forms import read_image_form
@@ -121,14 +122,9 @@ async def _serve(
     headers = {"x-job-id": job.id}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    _add_headers(request, headers)
+    tell(request, headers)
     if order.delivery.stream:
         return ImageStream(job, order.delivery, kind, services, named=named)
     job = await ended(request, job, services, named=named)
     answer = await images_response(job, order.delivery, services, await links_of(request))
     return Response(answer.model_dump_json(), media_type="application/json")
-
-
-def _add_headers(request: Request, headers: Mapping[str, str]) -> None:
-    """To the answer, be it images, a stream or a refusal."""
-    request.scope["state"].setdefault("headers", {}).update(headers)

@@ -16,8 +16,7 @@ from service.api.dialects.replicate import answered, declared
 from service.api.replicate.answers import ReplicateFile, ReplicateFilePage, answer, file_answer
 from service.api.replicate.door import DoorDep
 from service.errors import FieldError, InvalidRequest, NotFound
-from service.jobs import ulid
-from service.queue.files import FileRecord
+from service.queue.files import FILE_ID, FileRecord, new_file_id
 from service.store.inputs import keep_input
 
 router = APIRouter(prefix="/files", tags=["replicate"])
@@ -70,7 +69,10 @@ async def create_file(door: DoorDep) -> Response:
 
 @router.get("", response_class=Response, responses=answered(ReplicateFilePage))
 async def list_files(
-    door: DoorDep, cursor: Annotated[str | None, Query(max_length=64)] = None
+    door: DoorDep,
+    cursor: Annotated[
+        str | None, Query(max_length=64, json_schema_extra={"pattern": f"^{FILE_ID.pattern}$"})
+    ] = None,
 ) -> Response:
     """The files of this client, newest first."""
     files, following = await door.services.files.list(door.tenant, cursor=cursor, limit=PAGE)
@@ -149,7 +151,7 @@ def _metadata(text: str) -> dict[str, Any]:
 def _record(sent: _Sent, digest: str, *, life_s: float) -> FileRecord:
     now_ms = time.time_ns() // 1_000_000
     return FileRecord(
-        id=f"file_{ulid(now_ms)}",
+        id=new_file_id(now_ms),
         name=sent.name,
         content_type=sent.content_type,
         file_bytes=len(sent.data),

@@ -1,18 +1,25 @@
 """Predictions: create, look, list, cancel; the jobs of the native API under other words."""
 
 import logging
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
-from service.api.dependencies import JobDep, require_json
+from service.api.deadlines import DURATION_PATTERN
+from service.api.dependencies import JobDep
 from service.api.dialects.replicate import answered, declared
+from service.api.idempotency import KEY_PATTERN
 from service.api.replicate.answers import Prediction, PredictionPage, answer
+from service.api.replicate.bodies import (
+    PredictionBody,
+    VersionedPredictionBody,
+    declared_body,
+)
 from service.api.replicate.creation import create
 from service.api.replicate.door import DoorDep
 from service.api.replicate.listing import Period, page_of_predictions
 from service.api.replicate.requests import PredictionCreate, VersionedPredictionCreate
+from service.api.schemas import Moment
 from service.errors import FieldError, InvalidRequest, NotFound
 
 log = logging.getLogger(__name__)
@@ -30,13 +37,24 @@ def _headers(
         str | None, Header(description="`wait` or `wait=n`, 1 … 60: answer when done, or in n s")
     ] = None,
     cancel_after: Annotated[
-        str | None, Header(description="a duration such as `90s` or `1m30s`: cancel after it")
+        str | None,
+        Header(
+            description="a duration such as `90s` or `1m30s`: cancel after it",
+            json_schema_extra={"pattern": DURATION_PATTERN},
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="a repetition with it gets the first prediction",
+            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
     ] = None,
 ) -> None:
     """Declares the headers that `create` reads."""
 
 
-_CREATING = [Depends(require_json), Depends(_headers)]
+_CREATING = [Depends(_headers)]
 
 
 @router.post(
@@ -45,8 +63,9 @@ _CREATING = [Depends(require_json), Depends(_headers)]
     response_class=Response,
     responses=_CREATED,
     dependencies=_CREATING,
+    openapi_extra=declared_body(VersionedPredictionCreate),
 )
-async def create_prediction(door: DoorDep, body: VersionedPredictionCreate) -> Response:
+async def create_prediction(door: DoorDep, body: VersionedPredictionBody) -> Response:
     """Creates a prediction of the model that the body names."""
     model = door.library.find(body.version)
     if model is None:
@@ -62,9 +81,10 @@ async def create_prediction(door: DoorDep, body: VersionedPredictionCreate) -> R
     response_class=Response,
     responses=_CREATED,
     dependencies=_CREATING,
+    openapi_extra=declared_body(PredictionCreate),
 )
 async def create_prediction_of_model(
-    door: DoorDep, owner: str, name: str, body: PredictionCreate
+    door: DoorDep, owner: str, name: str, body: PredictionBody
 ) -> Response:
     """Creates a prediction of the model that the path names."""
     return await create(door, door.model(owner, name), body)
@@ -76,9 +96,10 @@ async def create_prediction_of_model(
     response_class=Response,
     responses=_CREATED,
     dependencies=_CREATING,
+    openapi_extra=declared_body(PredictionCreate),
 )
 async def create_prediction_of_deployment(
-    door: DoorDep, owner: str, name: str, body: PredictionCreate
+    door: DoorDep, owner: str, name: str, body: PredictionBody
 ) -> Response:
     """Creates a prediction; every model is its own deployment."""
     model = door.model(owner, name)
@@ -88,9 +109,12 @@ async def create_prediction_of_deployment(
 @router.get("/predictions", response_class=Response, responses=answered(PredictionPage))
 async def list_predictions(
     door: DoorDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=200, json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"}),
+    ] = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
 ) -> Response:
     """The predictions of this client, newest first, a hundred a page."""
     period = Period(created_after, created_before)

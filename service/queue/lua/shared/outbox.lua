@@ -53,6 +53,15 @@ local function forget_delivery(delivery, record)
   line_up(record.lane)
 end
 
+-- For a job that is removed: what it was about must not outlive it here.
+local function forget_deliveries(id)
+  for _, delivery in ipairs(call('LRANGE', P .. 'deliveries:' .. id, 0, -1)) do
+    local record = load_delivery(delivery)
+    if record.job then forget_delivery(delivery, record) end
+  end
+  call('DEL', P .. 'deliveries:' .. id)
+end
+
 -- Whether a job's server has said that it wants no more.
 local function is_gone(id, job)
   return call('EXISTS', gone_key(job.tenant, call('HGET', job_key(id), 'webhook_url'))) == 1
