@@ -16,7 +16,6 @@ from service.client.answers import api_error, view_of
 from service.jobs import JobStatus
 from service.views.delivery import DeliveryList, DeliveryView, WebhookSecretView
 from service.views.job import JobList, JobView
-from service.views.links import job_path
 from service.views.model import ModelList, ModelView
 from service.views.receipt import ReceiptView
 from service.views.sampler import SamplerList, SamplerView
@@ -122,7 +121,7 @@ def get(job_id: str, *, wait_s: float = 0.0) -> Call[JobView]:
     """`GET /v1/jobs/{job_id}`."""
     return Call(
         method="GET",
-        path=job_path(job_id),
+        path=path_of(job_id),
         read=view_of(JobView),
         query={"wait": wait_s or None},
         wait_s=wait_s,
@@ -152,17 +151,17 @@ def list_jobs(
 
 def cancel(job_id: str) -> Call[JobView]:
     """`POST /v1/jobs/{job_id}/cancel`."""
-    return Call(method="POST", path=f"{job_path(job_id)}/cancel", read=view_of(JobView))
+    return Call(method="POST", path=f"{path_of(job_id)}/cancel", read=view_of(JobView))
 
 
 def delete(job_id: str) -> Call[None]:
     """`DELETE /v1/jobs/{job_id}`."""
-    return Call(method="DELETE", path=job_path(job_id), read=_nothing, gone_is_done=True)
+    return Call(method="DELETE", path=path_of(job_id), read=_nothing, gone_is_done=True)
 
 
 def image(job_id: str, index: int) -> Call[bytes]:
     """`GET /v1/jobs/{job_id}/images/{index}`."""
-    return Call(method="GET", path=f"{job_path(job_id)}/images/{index}", read=_contents)
+    return Call(method="GET", path=f"{path_of(job_id)}/images/{index}", read=_contents)
 
 
 def models() -> Call[list[ModelView]]:
@@ -209,13 +208,13 @@ def rerun(picture: bytes, *, idempotency_key: str, job_id: str | None = None) ->
 
 def deliveries(job_id: str) -> Call[list[DeliveryView]]:
     """`GET /v1/jobs/{job_id}/webhooks`."""
-    read, path = view_of(DeliveryList), f"{job_path(job_id)}/webhooks"
+    read, path = view_of(DeliveryList), f"{path_of(job_id)}/webhooks"
     return Call(method="GET", path=path, read=lambda response: read(response).data)
 
 
 def redeliver(job_id: str, delivery_id: str) -> Call[DeliveryView]:
     """`POST /v1/jobs/{job_id}/webhooks/{delivery_id}/redeliver`; each is one more."""
-    path = f"{job_path(job_id)}/webhooks/{_segment(delivery_id)}/redeliver"
+    path = f"{path_of(job_id)}/webhooks/{_segment(delivery_id)}/redeliver"
     return Call(method="POST", path=path, read=view_of(DeliveryView), repeatable=False)
 
 
@@ -232,6 +231,11 @@ def rotate_webhook_secret() -> Call[WebhookSecretView]:
 
 def _prefer(wait_s: float) -> dict[str, str]:
     return {"Prefer": f"wait={wait_s:.0f}"} if wait_s else {}
+
+
+def path_of(job_id: str) -> str:
+    """Where a job is found, whatever is in its id."""
+    return f"/v1/jobs/{_segment(job_id)}"
 
 
 def _segment(text: str) -> str:

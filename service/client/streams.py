@@ -6,10 +6,9 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from service.client.calls import Call
+from service.client.calls import Call, path_of
 from service.client.errors import UnreadableAnswer
 from service.views.event import JobEvent
-from service.views.links import job_path
 
 _END = "end"
 _EVENT: TypeAdapter[JobEvent] = TypeAdapter(JobEvent)
@@ -41,7 +40,7 @@ class Follower:
         resume = {} if self._after is None else {"Last-Event-ID": self._after}
         return Call(
             method="GET",
-            path=f"{job_path(self._job_id)}/events",
+            path=f"{path_of(self._job_id)}/events",
             read=lambda response: response,
             query={} if self._previews else {"previews": "false"},
             headers={"Accept": "text/event-stream", **resume},
