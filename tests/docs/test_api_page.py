@@ -1,5 +1,6 @@
 """`docs/api.md`: every example runs against a real service, and shows what the page says."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,10 +9,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import close_session
+import replicate
+from huggingface_hub import InferenceClient, close_session
+from openai import OpenAI
 from PIL import Image
 from standardwebhooks import Webhook
 
@@ -164,6 +168,32 @@ def test_the_webhook_example_believes_what_the_service_signs(server: Server) -> 
     names["handle"](body.encode(), headers)
     with pytest.raises(Exception, match="signature"):
         names["handle"](body.replace("1", "2").encode(), headers)
+
+
+def test_the_lines_of_the_readme_run(server: Server) -> None:
+    url = "http://127.0.0.1:8000"
+    constants = {f'("{url}")': f'("{url}", api_key="{server.key}")', '"…"': f'"{server.key}"'}
+    blocks = examples("../README.md", "python", {**constants, **server.constants})
+    own, others = (each.code for each in blocks if each.section == "The API")
+    with contextlib.ExitStack() as stack:
+        stack.callback(close_session)
+
+        def client(**options: Any) -> replicate.Client:
+            made = replicate.Client(**options)
+            stack.callback(made._client.close)
+            return made
+
+        names: dict[str, Any] = {
+            "OpenAI": lambda **options: stack.enter_context(OpenAI(**options)),
+            "replicate": SimpleNamespace(Client=client),
+            "InferenceClient": InferenceClient,
+        }
+        exec(own, names)
+        exec(others, names)
+    assert format_of(names["png"]) == "PNG"
+    prompts = [job["input"]["prompt"] for job in server.api.http.get("/v1/jobs").json()["data"]]
+    assert prompts[:4].count("a red apple on the grass") == 3
+    assert prompts[1] == "a red apple"
 
 
 @pytest.mark.slow
