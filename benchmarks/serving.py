@@ -10,19 +10,17 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.record import RESULTS, commit
 from model.catalog import load_catalog
 from model.params import SamplerName, SamplingParams
 from service.engine.engine import Engine
 from service.engine.runner import ModelRunner, pick_device
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def jobs(model: str) -> list[SamplingParams]:
@@ -82,10 +80,10 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
         alone.append(sum(run(engine, [params])[0] for params in requests))
     ratios = [slow / fast for slow, fast in zip(alone, together, strict=True)]
     place = pick_device(device)
-    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else _cpu()
+    hardware = torch.cuda.get_device_name(place) if place.type == "cuda" else cpu()
     return {
         "command": f"python -m benchmarks.serving --pairs {pairs} --device {device}",
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": hardware,
         "torch": torch.__version__,
         "model": model,
@@ -99,15 +97,10 @@ def measure(model: str, folder: Path | None, pairs: int, device: str) -> dict[st
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """This machine's processor, as torch uses it."""
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{torch.get_num_threads()} threads of {platform.machine()}, {capability}"
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def main() -> None:

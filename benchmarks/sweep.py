@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.serving import RESULTS
+from benchmarks.record import RESULTS
 from model.catalog import PipelineSpec, load_catalog, load_spec, with_defaults
 from model.guiding import Guides, load_guide, to_signal
 from model.networks.clip import NoisedClip

@@ -243,12 +243,14 @@ def total_work(spec: PipelineSpec, params: SamplingParams) -> int:
     Raises:
         ValueError: the pipeline can't serve `params`; ask `PipelineSpec.violations` first.
     """
-    guided = params.guidance_scale not in (0, 1)
-    each = sum(
-        steps * stage.row_work * (2 if guided and stage.name == "base" else 1)
-        for stage, steps in _steps_by_stage(spec, params)
-    )
+    each = sum(steps * step_work(stage, params) for stage, steps in _steps_by_stage(spec, params))
     return params.drawn * each
+
+
+def step_work(stage: StageSpec, params: SamplingParams) -> int:
+    """Rows of one step of one image in a stage, each in rows of 64 px; see `total_work`."""
+    guided = params.guidance_scale not in (0, 1) and stage.name == "base"
+    return stage.row_work * (2 if guided else 1)
 
 
 def _steps_by_stage(spec: PipelineSpec, params: SamplingParams) -> list[tuple[StageSpec, int]]:

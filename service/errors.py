@@ -2,13 +2,14 @@
 
 ServiceError
 ├── InvalidRequest     a request that can't be accepted, with a pointer for each bad field
+│   └── DeadlineTooShort   even an idle service can't meet its deadline
 ├── Unauthenticated    no key, or a wrong one
 ├── Forbidden          a key that may not do this
 ├── NotFound           no such job, image or model
 │   └── ModelNotFound      no such model
 ├── Conflict           the request contradicts the state of things
 ├── KeyReused          an idempotency key that stands for another request
-├── Unmeetable         a deadline that can't be met
+├── Unmeetable         a deadline that can't be met just now
 ├── RateLimited        this client must wait
 │   └── QuotaExceeded      it has used up its quota
 ├── QueueFull          the queue is at its bound
@@ -17,6 +18,7 @@ ServiceError
 └── JobError           a job that was accepted and failed
     ├── PromptRejected     the prompt is refused by policy
     ├── ImageRejected      the finished image is refused by policy
+    ├── ImageUnchecked     retryable: the check of finished images failed
     ├── InputLost          a picture to start from is gone or damaged
     ├── JobCanceled        it was stopped before its end
     ├── OutOfMemory        retryable on a worker with room
@@ -76,8 +78,14 @@ class InvalidRequest(ServiceError):
     code = "invalid_request"
     title = "The request is not valid"
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail, members=members)
         self.errors = tuple(errors)
 
     @classmethod
@@ -86,6 +94,13 @@ class InvalidRequest(ServiceError):
         found = tuple(errors)
         sentence = "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in found)
         return cls(f"{sentence}.", errors=found)
+
+
+class DeadlineTooShort(InvalidRequest):
+    """Even an idle service can't meet the deadline; `members` has the predicted finish."""
+
+    code = "deadline_too_short"
+    title = "The deadline is too short"
 
 
 class Unauthenticated(ServiceError):
@@ -131,7 +146,7 @@ class KeyReused(ServiceError):
 
 
 class Unmeetable(ServiceError):
-    """A deadline that can't be met; `members` has the predicted finish."""
+    """A deadline that can't be met just now; `members` has the predicted finish."""
 
     code = "deadline_unmeetable"
     title = "The deadline can't be met"
@@ -196,6 +211,14 @@ class ImageRejected(JobError):
 
     code = "image_rejected"
     title = "The image was rejected"
+
+
+class ImageUnchecked(JobError):
+    """The operator's check of finished images failed, so that the image can't be shown."""
+
+    code = "image_unchecked"
+    title = "The image could not be checked"
+    retryable = True
 
 
 class InputLost(JobError):

@@ -178,9 +178,13 @@ class Job:
 
 def new_job_id(now_ms: int | None = None) -> str:
     """`job_` and a ULID: 48 bits of time, 80 of chance; ids sort by time to the millisecond."""
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    return "job_" + ulid(time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+
+
+def ulid(now_ms: int) -> str:
+    """26 characters that sort by `now_ms`, Unix time; 80 bits of them are drawn."""
     number = (now_ms << 80) | secrets.randbits(80)
-    return "job_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
 def is_job_id(text: str) -> bool:

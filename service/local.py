@@ -1,8 +1,8 @@
-"""`glide serve`: the embedded Redis, the API and a worker of one machine, supervised.
+"""`glide serve`: the embedded Redis, the API, a worker and webhooks of one machine, supervised.
 
-API and worker are processes of their own, so that a crash of one leaves the others alone; one that
-dies is started again after a pause, and a dead worker's jobs go back to the queue at once. Never
-loads torch.
+Each part is a process of its own, so that a crash of one leaves the others alone; one that dies is
+started again after a pause, and a dead worker's jobs go back to the queue at once. Never loads
+torch.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ FIRST_RESTART_S, LONGEST_RESTART_S = 0.5, 30.0
 STEADY_S = 60.0
 """Who lived for this long gets the shortest pause again."""
 API_STOP_S = 10.0
+WEBHOOKS_STOP_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _PACKAGE_ROOT = Path(__file__).parent.parent
 
@@ -104,13 +105,13 @@ class LocalService:
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}"
 
-    def worker_pid(self) -> int | None:
-        """Process id of the worker, or None while there is none."""
-        part = self._parts.get("worker")
-        return None if part is None else part.process.pid
+    def pid(self, part: str) -> int | None:
+        """Process id of `api`, `worker` or `webhooks`, or None while there is none."""
+        found = self._parts.get(part)
+        return None if found is None else found.process.pid
 
     def start(self) -> None:
-        """Binds the port, then starts Redis, API and worker.
+        """Binds the port, then starts Redis, API, worker and webhooks.
 
         Raises:
             ServiceError: the port is in use, or Redis can't be started or reached.
@@ -126,6 +127,7 @@ class LocalService:
         require_redis(settings)
         self._start("api")
         self._start("worker")
+        self._start("webhooks")
 
     def wait_ready(self) -> bool:
         """Supervises until a job could be finished; False when `stop` came first.
@@ -162,10 +164,11 @@ class LocalService:
                 self._look_after_all()
 
     def close(self) -> None:
-        """Stops the worker, which drains, then the API, then Redis."""
+        """Stops the worker, which drains, then webhooks, which tell of that, the API and Redis."""
         self._stopping = True
         with self._lock:
             self._end("worker", self._settings.worker.drain_s + 10)
+            self._end("webhooks", WEBHOOKS_STOP_S)
             self._end("api", API_STOP_S)
             self._resources.close()
 
@@ -189,7 +192,7 @@ class LocalService:
         pass_fds: tuple[int, ...] = ()
         if worker_id is not None:
             arguments += ["--id", worker_id]
-        else:
+        if name == "api":
             assert self._socket is not None
             pass_fds = (self._socket.fileno(),)
             arguments += ["--fd", str(self._socket.fileno())]

@@ -109,7 +109,7 @@ class WebhookSettings(_Group):
         False, description="deliver to private addresses and over plain http"
     )
     timeout_s: float = Field(20.0, gt=0, description="longest wait for a receiver's answer")
-    concurrency: int = Field(16, gt=0, description="deliveries at a time in one process")
+    concurrency: int = Field(64, gt=0, description="deliveries at a time in one process")
 
 
 class PolicySettings(_Group):

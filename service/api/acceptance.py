@@ -4,6 +4,8 @@ Every front door of the API accepts jobs through here. Knows neither HTTP nor Re
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from model.catalog import (
@@ -18,6 +20,7 @@ from model.diffusion.spacing import space_timesteps
 from model.errors import UnsupportedSampling
 from model.params import SamplingParams, Task, UpsampleParams
 from model.text.tokenizer import CaptionTokenizer
+from service.addresses import AddressRefused, read_endpoint
 from service.api.pictures import NO_INPUTS, Inputs, picture_violations
 from service.api.schemas import FINAL_EVENTS, JobCreate, WebhookCreate
 from service.errors import FieldError, InvalidRequest
@@ -95,6 +98,24 @@ def accept(
     )
 
 
+def deliverable(target: WebhookTarget, pointer: str, *, allow_private: bool) -> WebhookTarget:
+    """A webhook with its URL in canonical form.
+
+    Args:
+        target: what the client asks for.
+        pointer: where its request names the URL.
+        allow_private: see `WebhookSettings`.
+
+    Raises:
+        InvalidRequest: nothing is ever delivered to that URL.
+    """
+    try:
+        endpoint = read_endpoint(target.url, allow_private=allow_private)
+    except AddressRefused as error:
+        raise InvalidRequest.of([FieldError(pointer, str(error))]) from None
+    return replace(target, url=endpoint.url)
+
+
 def _webhook(asked: WebhookCreate | None) -> WebhookTarget | None:
     if asked is None:
         return None
@@ -135,15 +156,19 @@ def _respacing_violations(spec: PipelineSpec, params: SamplingParams) -> list[Vi
     asked: dict[str, tuple[int | str, StageSpec]] = {"steps": (params.steps, spec.base)}
     if len(spec.stages) > 1 and params.upsample.steps is not None:
         asked["upsample/steps"] = (params.upsample.steps, spec.stages[1])
-    found = (_respacing_violation(name, *each) for name, each in asked.items())
-    return [violation for violation in found if violation]
+    found = {
+        name: _why_not_spaced(steps, stage.timesteps) for name, (steps, stage) in asked.items()
+    }
+    return [Violation(name, why) for name, why in found.items() if why]
 
 
-def _respacing_violation(name: str, steps: int | str, stage: StageSpec) -> Violation | None:
+@lru_cache(maxsize=1024)
+def _why_not_spaced(steps: int | str, timesteps: int) -> str | None:
+    """Why a run can't have these steps; None if it can."""
     try:
-        space_timesteps(steps, stage.timesteps)
+        space_timesteps(steps, timesteps)
     except UnsupportedSampling as error:
-        return Violation(name, str(error))
+        return str(error)
     return None
 
 
@@ -154,7 +179,7 @@ def _remarks(
     if tokenizer is None:
         return (), ()
     captions = {"prompt": params.prompt, "negative_prompt": params.negative_prompt}
-    read = {name: tokenizer.encode(caption) for name, caption in captions.items()}
+    read = {name: tokenizer.encode(caption) for name, caption in captions.items() if caption}
     warnings = tuple(
         f"the {name} has more than {spec.context} tokens; what follows them is ignored"
         for name, tokens in read.items()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from service.api.services import Services, ServicesDep
+from service.api.services import Services, services_of
 from service.api_keys import Allowance, ApiKey, is_intact
 from service.errors import Unauthenticated
 
@@ -42,7 +42,7 @@ class Principal:
     quota: Allowance | None = None
 
 
-async def authenticate(request: Request, services: ServicesDep) -> Principal:
+async def authenticate(request: Request) -> Principal:
     """The principal of a request.
 
     Raises:
@@ -51,6 +51,7 @@ async def authenticate(request: Request, services: ServicesDep) -> Principal:
     """
     if _asks_for_no_key(request):
         return Principal()
+    services = services_of(request)
     ring = await services.api_keys.ring()
     text = _key_text(request)
     if text:

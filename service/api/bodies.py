@@ -5,10 +5,9 @@ Both become the same `Submission`, and both are refused with the same pointers. 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -16,27 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.api.dependencies import is_form, require_json
+from service.api.json_text import parse_json
 from service.api.pictures import PICTURE_FIELDS
 from service.api.schemas import JobCreate
 from service.errors import FieldError, InvalidRequest
+from service.views.job import OutputFormat
 
 _FORM_FIELDS = 64
-_SCHEMA = {"$ref": "#/components/schemas/JobCreate"}
-SUBMISSION_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": _SCHEMA},
-        "multipart/form-data": {
-            "schema": _SCHEMA,
-            "encoding": {name: {"contentType": "text/plain, image/*"} for name in PICTURE_FIELDS},
-        },
-    },
-}
-"""The body of `POST /v1/jobs` in OpenAPI's words."""
-VERBATIM = frozenset(
-    {"prompt", "negative_prompt", "model", "sampler", "thresholding", "task", "output_format"}
-    | set(PICTURE_FIELDS)
-)
+VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))
 """Fields of a form whose text stands for itself, though it may look like a number."""
 
 
@@ -53,6 +39,12 @@ class Submission:
     body: JobCreate
     files: Mapping[str, bytes] = field(default_factory=dict)
     members: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_format(self, output_format: OutputFormat | None) -> "Submission":
+        """The same, whose images have that format unless the client names another."""
+        if output_format is None or self.body.output_format is not None:
+            return self
+        return replace(self, body=self.body.model_copy(update={"output_format": output_format}))
 
     @property
     def has_pictures(self) -> bool:
@@ -80,9 +72,6 @@ async def read_submission(request: Request) -> Submission:
     return Submission(_checked(members), members=members)
 
 
-SubmissionDep = Annotated[Submission, Depends(read_submission)]
-
-
 async def read_form(request: Request, max_files: int = len(PICTURE_FIELDS)) -> FormData:
     """The fields and files of a form.
 
@@ -103,13 +92,14 @@ async def read_json(request: Request) -> Any:
 
     Raises:
         RequestValidationError: it isn't JSON.
+        InvalidRequest: an object in it names a member twice.
         HTTPException: status 400, for JSON that Python can't read.
     """
     raw = await request.body()
     if not raw:
         return None
     try:
-        return json.loads(raw)
+        return parse_json(raw)
     except json.JSONDecodeError as error:
         place = ("body", error.pos)
         found = {"type": "json_invalid", "loc": place, "msg": "", "ctx": {"error": error.msg}}
@@ -138,7 +128,7 @@ def _members(form: FormData) -> dict[str, Any]:
 def number_or_text(text: str) -> Any:
     """What JSON would make of a form's text: `3`, `[0, 1]`, `{"a": "b"}`; else the text itself."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError):
         return text
 

@@ -7,13 +7,14 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from service.api.auth import PrincipalDep
-from service.api.services import ServicesDep, services_of
+from service.api.services import Services, ServicesDep, services_of
 from service.errors import NotFound
 from service.jobs import Job, is_job_id
+from service.queue.records import Standing
 from service.views.links import Links
 
 
-def _tenant(principal: PrincipalDep) -> str:
+async def _tenant(principal: PrincipalDep) -> str:
     return principal.tenant
 
 
@@ -38,11 +39,27 @@ def base_url_of(request: Request) -> str:
 async def _job(job_id: str, services: ServicesDep, tenant: TenantDep) -> Job:
     job = await services.queue.get(job_id) if is_job_id(job_id) else None
     if job is None or job.tenant != tenant:
-        raise NotFound(f"There is no job {job_id!r}; finished jobs are forgotten in time.")
+        raise _no_job(job_id)
     return job
 
 
 JobDep = Annotated[Job, Depends(_job)]
+
+
+async def find_standing(job_id: str, services: Services, tenant: str) -> Standing:
+    """A tenant's job with what is before it in the queue, which costs no second call.
+
+    Raises:
+        NotFound: there is no such job of this tenant.
+    """
+    (found,) = await services.queue.look([job_id]) if is_job_id(job_id) else [None]
+    if found is None or found.job.tenant != tenant:
+        raise _no_job(job_id)
+    return found
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id!r}; finished jobs are forgotten in time.")
 
 
 def require_json(request: Request) -> None:

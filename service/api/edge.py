@@ -21,6 +21,7 @@ from service.errors import Unavailable
 
 CROWDED = "crowded"
 """The server sets it in a request's state where it has more connections than it should."""
+MAX_HEAD_BYTES = 1 << 16
 LINGER_S, LINGER_BYTES = 1.0, 1 << 20
 SLOWEST_BYTES_PER_S = 1024
 """A body that comes in slower than this, over all, is taken for an attack."""
@@ -35,7 +36,7 @@ class Edge:
     Args:
         app: what is served.
         max_body_bytes: bound of a body.
-        exceptions: other bounds, by method and path.
+        exceptions: other bounds, by method and path; one that ends in a slash is of all below it.
         body_timeout_s: longest time without a piece of a body.
     """
 
@@ -50,6 +51,7 @@ class Edge:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._exceptions = exceptions
+        self._below = [(*key, most) for key, most in exceptions.items() if key[1].endswith("/")]
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,17 +59,30 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._exceptions.get((scope["method"], scope["path"]), self._max_body_bytes)
-        body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
+        most = self._bound(scope["method"], scope["path"])
         refusal = _refusal(scope)
+        body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
         if refusal is None:
             await self._app(scope, body.receive, body.send)
         else:
+            body.closes = True
             await respond(refusal, scope)(scope, body.receive, body.send)
+
+    def _bound(self, method: str, path: str) -> int:
+        exact = self._exceptions.get((method, path))
+        if exact is not None:
+            return exact
+        for of, prefix, most in self._below:
+            if method == of and path.startswith(prefix):
+                return most
+        return self._max_body_bytes
 
 
 class _Body:
-    """One request's body on its way in, and the response on its way out."""
+    """One request's body on its way in, and the response on its way out.
+
+    `closes` is whether the connection ends with the response.
+    """
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, *, most: int, timeout_s: float
@@ -81,7 +96,7 @@ class _Body:
         self._seen = 0
         self._started_s = time.monotonic()
         self._answered = False
-        self._closes = scope.get("state", {}).get(CROWDED, False)
+        self.closes: bool = scope.get("state", {}).get(CROWDED, False)
 
     async def receive(self) -> Message:
         """The next piece of the body.
@@ -108,8 +123,8 @@ class _Body:
         """Passes a piece of the response on."""
         if message["type"] == "http.response.start":
             self._answered = True
-            self._closes = self._closes or not self._whole
-            if self._closes:
+            self.closes = self.closes or not self._whole
+            if self.closes:
                 MutableHeaders(scope=message)["connection"] = "close"
         elif not (self._whole or message.get("more_body", False)):
             await self._send({**message, "more_body": True})
@@ -146,6 +161,13 @@ class _Body:
         return HTTPException(413, f"The body may have at most {self._most} bytes.")
 
 
+def head_too_large() -> Refusal:
+    """What is said of a request whose address and headers are too long."""
+    title = "The head of the request is too large"
+    detail = f"Address and headers may have at most {MAX_HEAD_BYTES} bytes."
+    return Refusal(status=431, code="head_too_large", title=title, detail=detail)
+
+
 def _refusal(scope: Scope) -> Refusal | None:
     """Why a request is not even looked at."""
     headers = Headers(scope=scope)
@@ -153,6 +175,9 @@ def _refusal(scope: Scope) -> Refusal | None:
         detail = "A body has a Content-Length or a Transfer-Encoding, never both."
         title = "The request is ambiguous"
         return Refusal(status=400, code="ambiguous_length", title=title, detail=detail)
+    size = len(scope["path"]) + len(scope["query_string"])
+    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+        return head_too_large()
     if scope.get("state", {}).get(CROWDED) and scope["path"] != _ALWAYS_ANSWERED:
         error = Unavailable("Too many connections are open.", retry_after_s=_RETRY_AFTER_S)
         return refusal_of(error)

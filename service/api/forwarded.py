@@ -26,10 +26,14 @@ class ForwardedHeaders:
 
     def __init__(self, app: ASGIApp, trusted: tuple[str, ...]) -> None:
         hosts = "*" if "*" in trusted else list(trusted)
+        self._direct = app
         self._app = ProxyHeadersMiddleware(app, trusted_hosts=hosts)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request as its client sent it."""
+        if not any(name.startswith(b"x-forwarded-") for name, _ in scope.get("headers", ())):
+            await self._direct(scope, receive, send)
+            return
         client = scope.get("client")
         if scope["type"] == "http" and client and client[0] in self._app.trusted_hosts:
             headers = Headers(scope=scope)

@@ -7,18 +7,20 @@ idempotency work the same whatever words a client speaks.
 import asyncio
 import contextlib
 import logging
-import secrets
+import random
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
 
-from service.api.acceptance import accept
+from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
 from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
+from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
 from service.api.model_names import real_name
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
@@ -27,13 +29,13 @@ from service.api.services import Services
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
 from service.queue.quota import Quota
-from service.queue.submission import Accepted
+from service.queue.submission import Accepted, TooMuchWorkBefore
 from service.store.inputs import fetch_input, keep_input, no_upload
 from service.telemetry.logging import bound
 
 log = logging.getLogger(__name__)
 
-_DRAWN_SEEDS = 1 << 32  # short to type again, and exact in every JSON reader
+_SEED_BITS = 32  # short to type again, and exact in every JSON reader
 _LOOK_S = 0.25
 
 
@@ -90,10 +92,13 @@ async def take(
     Raises:
         InvalidRequest: the pipeline can't serve it.
         KeyReused: its idempotency key stands for another request.
-        RateLimited, QueueFull, Unavailable: not now.
+        DeadlineTooShort: its deadline can't be met.
+        PromptRejected: policy refuses a caption.
+        RateLimited, QueueFull, Unmeetable, Unavailable: not now.
     """
     if principal.key_id is not None and principal.rate is not None:
         await services.limits.charge(request, principal.key_id, principal.rate)
+    services.policy.check(submission.body.prompt, submission.body.negative_prompt)
     if submission.has_pictures:
         job = await _accept_with_pictures(submission, services, principal)
     else:
@@ -104,18 +109,18 @@ async def take(
         base_url=base_url_of(request),
         echo=terms.echo,
         timeout_s=terms.timeout_s if job.timeout_s is None else job.timeout_s,
-        webhook=job.webhook or terms.webhook,
+        webhook=_webhook(job, terms, services),
     )
     with bound(job_id=job.id):
-        accepted = await services.queue.enqueue(
-            job,
-            idempotency_key=terms.idempotency_key,
-            body_hash=terms.body_hash,
-            quota=_quota(principal),
-        )
+        accepted = await _enqueue(job, terms, services, principal)
         request.state.accepted = True
-        fields = {"model": job.params.model, "images": job.params.n, "api": terms.api}
-        log.info("job accepted", extra={**fields, "replayed": accepted.replayed})
+        request.state.logged = {
+            "job_id": accepted.job.id,
+            "model": job.params.model,
+            "images": job.params.n,
+            "api": terms.api,
+            "replayed": accepted.replayed,
+        }
         log.debug("caption", extra={"prompt": job.params.prompt})
     return accepted
 
@@ -151,10 +156,40 @@ async def hold(
             await waiting
 
 
+async def _deadline(job: Job, services: Services) -> Deadline | None:
+    """A new job's deadline, if it has one and the pace is known that it must be met with."""
+    if job.timeout_s is None:
+        return None
+    pace = (await services.paces.now()).get(job.params.model)
+    return None if pace is None else Deadline(job.timeout_s, job.work, pace)
+
+
+async def _enqueue(job: Job, terms: Terms, services: Services, principal: Principal) -> Accepted:
+    """Queues a job, unless it has a deadline that is known to be too early."""
+    deadline = await _deadline(job, services)
+    try:
+        return await services.queue.enqueue(
+            job,
+            idempotency_key=terms.idempotency_key,
+            body_hash=terms.body_hash,
+            quota=_quota(principal),
+            most_work_before=None if deadline is None else deadline.most_work_before,
+        )
+    except TooMuchWorkBefore as error:
+        assert deadline is not None
+        raise deadline.refusal(error.work, now_s=time.time()) from error
+
+
 def _quota(principal: Principal) -> Quota | None:
     if principal.key_id is None or principal.quota is None:
         return None
     return Quota(principal.key_id, principal.quota.count, principal.quota.window_s)
+
+
+def _webhook(job: Job, terms: Terms, services: Services) -> WebhookTarget | None:
+    target, pointer = (job.webhook, "/webhook/url") if job.webhook else (terms.webhook, "/webhook")
+    allow_private = services.settings.webhooks.allow_private
+    return target and deliverable(target, pointer, allow_private=allow_private)
 
 
 def _accept(
@@ -166,7 +201,7 @@ def _accept(
         tokenizers=services.tokenizers,
         job_id=new_job_id(),
         tenant=principal.tenant,
-        seed=secrets.randbelow(_DRAWN_SEEDS),
+        seed=random.getrandbits(_SEED_BITS),
         inputs=inputs,
         ranking=services.settings.models.clip is not None,
     )

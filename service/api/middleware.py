@@ -4,11 +4,11 @@ Plain ASGI, so that an event stream passes through piece by piece.
 """
 
 import logging
+import random
 import re
 import time
-import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +18,8 @@ from service.telemetry.logging import bound
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_LOOKING = frozenset({"GET", "HEAD"})
+_REFUSED = 400
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -36,6 +38,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started_s = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status: int | None = None
@@ -48,9 +51,9 @@ class RequestContext:
                 headers["x-request-id"] = request_id
                 for name, value in scope["state"].get("headers", {}).items():
                     headers.setdefault(name, value)
+                headers.append("server-timing", _timing(started_s))
             await send(message)
 
-        started_s = time.perf_counter()
         with bound(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
@@ -66,11 +69,26 @@ class RequestContext:
 
 
 def _request_id(scope: Scope) -> str:
-    asked = Headers(scope=scope).get("x-request-id", "")
-    return asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            asked: str = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(asked):
+                return asked
+            break
+    return f"{random.getrandbits(128):032x}"  # a name and no secret: it needs no system call
+
+
+def _timing(started_s: float) -> str:
+    """The time until the head of an answer, ms; a route may have said before where a job's went."""
+    return f"total;dur={1000 * (time.perf_counter() - started_s):.1f}"
 
 
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
+    """One line a request, with what a route has to say of it; who only looked is told at DEBUG."""
+    looked = scope["method"] in _LOOKING and status is not None and status < _REFUSED
+    level = logging.DEBUG if looked or scope["path"] in _QUIET_PATHS else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     route = getattr(scope.get("route"), "path", None)
     state = scope.get("state", {})
     fields = {
@@ -79,6 +97,6 @@ def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
         "status": status or 0,
         "seconds": round(seconds, 4),
         **({"key_id": state["key_id"]} if "key_id" in state else {}),
+        **state.get("logged", {}),
     }
-    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
     log.log(level, "request", extra=fields)

@@ -5,7 +5,7 @@ Knows no route; a traceback goes to the log, never to the client.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import Scope
 
-from service.api.dialects import huggingface, native, openai
+from service.api.dialects import huggingface, native, openai, replicate
+from service.api.methods import allowed_methods
 from service.api.refusals import Refusal
 from service.errors import (
     Conflict,
@@ -38,11 +38,11 @@ from service.errors import (
     Unavailable,
     Unmeetable,
 )
+from service.jobs import Job
 
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _STATUSES: Mapping[type[ServiceError], int] = {
     InvalidRequest: 422,
     Unauthenticated: 401,
@@ -72,8 +72,9 @@ _FRAMEWORK_CODES: Mapping[int, tuple[str, str]] = {
     408: ("body_too_slow", "The request body came too slowly"),
     413: ("body_too_large", "The request body is too large"),
     415: ("unsupported_media_type", "The request body has the wrong content type"),
+    416: ("range_not_satisfiable", "There are no such bytes"),
 }
-
+_REFUSED_BY_POLICY = frozenset({PromptRejected.code, ImageRejected.code})
 
 Render = Callable[[Refusal, Scope], Response]
 _DIALECTS: tuple[tuple[str, Render], ...] = (
@@ -82,6 +83,7 @@ _DIALECTS: tuple[tuple[str, Render], ...] = (
     ("/v1/images/variations", openai.render),
     ("/v1/models", openai.render_both),
     ("/hf/", huggingface.render),
+    ("/replicate/", replicate.render),
 )
 """Who speaks below which path; the native dialect speaks everywhere else."""
 
@@ -97,9 +99,16 @@ def respond(refusal: Refusal, scope: Scope) -> Response:
 
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem."""
-    app.add_exception_handler(ServiceError, _on_service_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer_to(request: Request, error: Exception) -> Response | None:
+    """The answer to an error, wherever it was raised; None for a bug."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    return None
 
 
 def internal_error(scope: Scope) -> Response:
@@ -155,6 +164,24 @@ def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
     )
 
 
+def refusal_of_job(job: Job) -> Refusal:
+    """What a client is told that waits for images of a job that ended without them."""
+    if job.failure is not None:
+        status = 422 if job.failure.code in _REFUSED_BY_POLICY else 500
+        code, detail = job.failure.code, job.failure.detail
+        members: dict[str, Any] = {"retryable": job.failure.retryable}
+    else:
+        late = job.deadline_at_ms is not None and (job.finished_at_ms or 0) >= job.deadline_at_ms
+        status = 504 if late else 409
+        code, detail = "canceled", f"The job was canceled: {job.cancel_reason}."
+        members = {"cancel_reason": job.cancel_reason}
+    title = "The job ended without its images"
+    members = {"job_id": job.id, **members}
+    return Refusal(
+        status=status, code=code, title=title, detail=detail, members=members, accepted=True
+    )
+
+
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return respond(refusal_of(error), request.scope)
@@ -181,7 +208,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     elif status == 404:
         detail = f"There is nothing at {request.url.path}."
     elif status == 405:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = ", ".join(allowed_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
         detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}."
     code, title = _FRAMEWORK_CODES.get(status, ("http_error", HTTPStatus(status).phrase))
     refusal = Refusal(status=status, code=code, title=title, detail=detail, headers=headers)
@@ -204,12 +233,8 @@ def _pointer(location: Iterable[int | str]) -> str:
     return prefix + "".join(f"/{member}" for member in escaped)
 
 
-def _methods(request: Request) -> set[str]:
-    """Every method that the path of `request` takes, over all routes."""
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    return {
-        method
-        for method, scope in scopes.items()
-        for route in request.app.routes
-        if route.matches(scope)[0] == Match.FULL
-    }
+_HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    ServiceError: _on_service_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+}

@@ -4,9 +4,19 @@
 Knows neither Redis nor routes.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+)
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, Task, Thresholding
@@ -14,6 +24,11 @@ from service.jobs import Priority, Provenance
 from service.views.job import JobView, OutputFormat
 
 LONGEST_TIMEOUT_S = 604_800
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_PRINTABLE = f"^[^{_CONTROLS}]*$"
 
 
 def _steps(value: object) -> int | str:
@@ -31,11 +46,32 @@ def _unicode(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    """Refuses control characters except tabs and the ends of lines."""
+    found = _CONTROL.search(text)
+    if found:
+        place = {"code": f"U+{ord(found[0]):04X}", "place": found.start()}
+        raise PydanticCustomError(
+            "control", "no control characters: there is {code} at {place}", place
+        )
+    return text
+
+
+def _rfc3339(value: object) -> object:
+    if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        raise PydanticCustomError("moment", "a time of RFC 3339, such as 2026-11-25T12:00:00Z")
+    return value
+
+
 Steps = Annotated[int | str, PlainValidator(_steps, json_schema_input_type=int | str)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_unicode)]
+Caption = Annotated[
+    Text, AfterValidator(_printable), Field(json_schema_extra={"pattern": _PRINTABLE})
+]
 Tag = Annotated[Text, Field(max_length=512)]
 PictureText = Annotated[Text, Field(min_length=1)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 TagName = Annotated[Text, Field(min_length=1, max_length=64)]
 
 
@@ -74,8 +110,10 @@ class JobCreate(BaseModel):
         json_schema_extra={"examples": [{"prompt": "a red apple on the grass", "seed": 7}]},
     )
 
-    prompt: Text = Field(description="the caption, up to 32 000 characters; empty: unconditional")
-    negative_prompt: Text | None = Field(None, description="what guidance leads away from")
+    prompt: Caption = Field(
+        description="the caption, up to 32 000 characters; empty: unconditional"
+    )
+    negative_prompt: Caption | None = Field(None, description="what guidance leads away from")
     model: Text | None = Field(None, description="a name from `GET /v1/models`")
     width: StrictInt | None = Field(None, description="px, one of the model's sizes")
     height: StrictInt | None = Field(None, description="px, equal to the width")

@@ -74,11 +74,11 @@ def translate(members: Mapping[str, Any]) -> Translated:
         if own != name:
             sent_as[own] = name
     if isinstance(found.get("sampler"), str):
-        found["sampler"] = _sampler(found["sampler"])
+        found["sampler"] = sampler_name(found["sampler"])
     return Translated(found, sent_as)
 
 
-def _sampler(name: str) -> str:
+def sampler_name(name: str) -> str:
     """Our name of a scheduler; any other as it is, to be refused where all fields are checked."""
     return _SCHEDULERS.get(name.lower().removesuffix("scheduler"), name)
 

@@ -7,16 +7,17 @@ is answered with a problem.
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from service.api.edge import CROWDED
+from service.api.edge import CROWDED, head_too_large
 from service.api.problems import respond
 from service.api.refusals import Refusal
+from service.cli.corked import CorkedTransport
 
 _HEAD_TOO_LARGE = 431
 
@@ -44,7 +45,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts the connection, and gives it time for its first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport, self.loop)))
         most = self._most_connections
         if most is not None and len(self.connections) > most:
             self.app_state = {**self.app_state, CROWDED: True}
@@ -94,8 +95,7 @@ class GuardedProtocol(H11Protocol):
 
 def _not_http(status: int, reason: str) -> Refusal:
     if status == _HEAD_TOO_LARGE:
-        title = "The head of the request is too large"
-        return Refusal(status=status, code="head_too_large", title=title, detail=f"{title}.")
+        return head_too_large()
     title = "The request is not HTTP"
     detail = f"The request can't be read as HTTP/1.1: {reason}."
     return Refusal(status=status, code="malformed_http", title=title, detail=detail)

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import resource
 import signal
 import socket
@@ -43,6 +44,8 @@ def run_api(settings: Settings, listener: socket.socket) -> None:
     )
     require_redis(settings)
     _allow_files(settings.api.max_connections)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no later collection needs to look at it
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again once it has stopped
     uvicorn.Server(server_config(app, settings.api)).run(sockets=[listener])

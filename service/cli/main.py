@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from model.errors import ModelError
-from service.cli import keys, models, pictures, remote, sampling, serving, training
+from service.cli import keys, models, pictures, receipts, remote, sampling, serving, training
 from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
@@ -27,7 +27,9 @@ for command in (
     serving.serve,
     serving.api,
     serving.worker,
+    serving.webhooks,
     sampling.sample,
+    receipts.receipt,
     remote.submit,
     remote.demo,
     pictures.explain,

@@ -3,10 +3,9 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,28 +14,15 @@ from model.catalog import PipelineSpec
 from service.api.acceptance import accept
 from service.api.pictures import Inputs
 from service.cli import requests
+from service.cli.drawing import Order, Studio
 from service.cli.progress import step_bar
 from service.cli.serving import Threads, load_settings, override
 from service.errors import InvalidRequest
 from service.jobs import Job, new_job_id
 from service.settings import Settings
-from service.version import service_version
 from service.wiring import build_catalog, build_tokenizers
-from service.worker.encoding import encode, provenance
-
-if TYPE_CHECKING:
-    from service.engine.engine import Engine, FinishedImage, StepOutput
 
 DRAWN_SEEDS = 1 << 32
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """One request, the pictures it starts from and the files that its images go to."""
-
-    job: Job
-    inputs: Inputs
-    paths: list[Path]
 
 
 @requests.takes_drawing
@@ -58,17 +44,29 @@ def sample(
     captions = _captions(prompt, prompts, output, drawing)
     catalog = build_catalog(settings)
     orders = _orders(settings, catalog, captions, drawing)
+    paths = {
+        order.job.id: requests.image_paths(path, order.job.params.n)
+        for order, (_, path) in zip(orders, captions, strict=True)
+    }
     console = Console(stderr=True)
     for order in orders:
         for warning in _remarks(order.job):
             console.print(f"[yellow]{warning}[/]", highlight=False)
-    engine = _engine(settings, [catalog[name] for name in {o.job.params.model for o in orders}])
+    studio = Studio(settings, {o.job.params.model: catalog[o.job.params.model] for o in orders})
     started_s = time.monotonic()
     total = sum(order.job.total_steps for order in orders)
+    seeds: dict[Path, int] = {}
     with step_bar(console, total) as advance:
-        files = _run(engine, orders, advance)
-    seconds = time.monotonic() - started_s
-    _show(orders, files, seconds, as_json=as_json)
+        for order, image in studio.draw(orders, advance):
+            path = paths[order.job.id][image.index]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(studio.file(order, image))
+            seeds[path] = image.seed
+    if as_json:
+        _show_json(orders, paths, seeds, time.monotonic() - started_s)
+        return
+    for path in seeds:
+        typer.echo(str(path))
 
 
 def _captions(
@@ -96,7 +94,7 @@ def _orders(
     catalog: Mapping[str, PipelineSpec],
     captions: Sequence[tuple[str, Path]],
     drawing: requests.Drawing,
-) -> list[_Order]:
+) -> list[Order]:
     if not catalog:
         raise InvalidRequest("There is no pipeline: set GLIDE_MODELS__FOLDERS.")
     tokenizers = build_tokenizers(catalog)
@@ -115,61 +113,8 @@ def _orders(
             inputs=inputs,
             ranking=settings.models.clip is not None,
         )
-        orders.append(_Order(job, inputs, requests.image_paths(path, job.params.n)))
+        orders.append(Order(job, inputs))
     return orders
-
-
-def _engine(settings: Settings, specs: Sequence[PipelineSpec]) -> "Engine":
-    import torch
-
-    from service.engine.engine import Engine
-    from service.engine.runner import ModelRunner
-
-    if settings.worker.threads:
-        torch.set_num_threads(settings.worker.threads)
-    options, clip = settings.worker, settings.models.clip
-    runner = ModelRunner.load(specs, options.device, options.dtype, clip=clip)
-    return Engine(runner, settings.worker.max_batch)
-
-
-def _run(
-    engine: "Engine", orders: Sequence[_Order], advance: Callable[[int], None]
-) -> dict[Path, int]:
-    """Denoises all orders together; returns the seed of every file written.
-
-    Raises:
-        ModelError, JobError: an order failed.
-    """
-    waiting: Iterator[_Order] = iter(orders)
-    by_id = {order.job.id: order for order in orders}
-    written: dict[Path, int] = {}
-    while True:
-        while engine.trajectories < 2 * engine.max_batch:
-            order = next(waiting, None)
-            if order is None:
-                break
-            engine.add(order.job.id, order.job.params, pictures=order.inputs.pictures)
-        if not engine.trajectories:
-            return written
-        output = engine.step()
-        _raise_first_failure(output)
-        advance(output.trajectories)
-        for image in output.images:
-            path, seed = _write(by_id[image.job_id], image)
-            written[path] = seed
-
-
-def _raise_first_failure(output: "StepOutput") -> None:
-    for _, error in output.failed:
-        raise error
-
-
-def _write(order: _Order, image: "FinishedImage") -> tuple[Path, int]:
-    path, params = order.paths[image.index], order.job.params
-    record = provenance(None, params, image.index, image.seed, service_version())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(image.pixels, order.job.output_format, record))
-    return path, image.seed
 
 
 def _remarks(job: Job) -> list[str]:
@@ -177,13 +122,12 @@ def _remarks(job: Job) -> list[str]:
     return [*job.warnings, *([f"words the model never saw: {unknown}"] if unknown else [])]
 
 
-def _show(
-    orders: Sequence[_Order], seeds: dict[Path, int], seconds: float, *, as_json: bool
+def _show_json(
+    orders: Sequence[Order],
+    paths: Mapping[str, Sequence[Path]],
+    seeds: Mapping[Path, int],
+    seconds: float,
 ) -> None:
-    if not as_json:
-        for path in seeds:
-            typer.echo(str(path))
-        return
     images = [
         {
             "path": str(path),
@@ -192,6 +136,6 @@ def _show(
             "warnings": _remarks(order.job),
         }
         for order in orders
-        for path in order.paths
+        for path in paths[order.job.id]
     ]
     typer.echo(json.dumps({"images": images, "seconds": round(seconds, 3)}, indent=2))

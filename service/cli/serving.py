@@ -1,4 +1,4 @@
-"""`glide serve`, `glide api` and `glide worker`: the processes of the service."""
+"""`glide serve`, `api`, `worker` and `webhooks`: the processes of the service."""
 
 import difflib
 import os
@@ -29,7 +29,7 @@ def serve(
         int | None, typer.Option(min=1, help="Pictures that share one step.")
     ] = None,
 ) -> None:
-    """Serve on this machine: Redis, the HTTP API and a worker, supervised."""
+    """Serve on this machine: Redis, the HTTP API, a worker and webhooks, supervised."""
     from service.local import LocalService, StartFailed, with_data_folder
 
     settings = override(load_settings(), "api", port=port, host=host)
@@ -81,6 +81,18 @@ def worker(
     settings = override(load_settings(), "worker", threads=threads)
     configure_logging(settings.log)
     run_worker(settings, worker_id or new_worker_id())
+
+
+def webhooks(parent: Parent = None) -> None:
+    """Run one sender of webhooks; the queue is GLIDE_REDIS__URL."""
+    from service.local import die_with
+    from service.webhooks.main import run_webhooks
+
+    if parent is not None:
+        die_with(parent)
+    settings = load_settings()
+    configure_logging(settings.log)
+    run_webhooks(settings)
 
 
 def load_settings() -> Settings:

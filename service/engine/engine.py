@@ -6,7 +6,7 @@ I/O, has no clock and no threads: whoever owns the device calls it.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,6 +54,8 @@ class StepOutput:
         batch_key: what the rows had in common; None when there was nothing to do.
         trajectories: how many shared the step.
         rows: rows of the network call.
+        work: what it came to, in the unit of `model.catalog.total_work`.
+        started: jobs that took their first step, with the number of steps between `add` and it.
         progress: network steps done so far, for each job that advanced.
         images: images that are finished.
         previews: pictures of what is still in flight.
@@ -64,6 +66,8 @@ class StepOutput:
     batch_key: BatchKey | None = None
     trajectories: int = 0
     rows: int = 0
+    work: int = 0
+    started: dict[str, int] = field(default_factory=dict)
     progress: dict[str, int] = field(default_factory=dict)
     images: list[FinishedImage] = field(default_factory=list)
     previews: list[PreviewImage] = field(default_factory=list)
@@ -73,11 +77,12 @@ class StepOutput:
 
 @dataclass(slots=True, eq=False)
 class _Resident:
-    """One image in flight; `steps` counts its network steps over all stages."""
+    """One image in flight; `steps` counts its network steps over all stages, one costs `work`."""
 
     job: "_Job"
     index: int
     trajectory: Trajectory
+    work: int
     steps: int = 0
 
 
@@ -91,6 +96,8 @@ class _Job:
     skip: frozenset[int]
     steps_per_image: int
     steps: int
+    added_at: int
+    started: bool = False
     residents: set[_Resident] = field(default_factory=set)
     drawn: dict[int, FinishedImage] = field(default_factory=dict)
 
@@ -107,6 +114,7 @@ class Engine:
         self._runner = runner
         self._scheduler: Scheduler[_Resident] = Scheduler(max_batch)
         self._jobs: dict[str, _Job] = {}
+        self._steps = 0
 
     @property
     def max_batch(self) -> int:
@@ -129,14 +137,16 @@ class Engine:
         params: SamplingParams,
         skip: Collection[int] = (),
         pictures: Pictures | None = None,
+        tenant: Hashable = None,
     ) -> None:
-        """Takes a job in; its images share the next step.
+        """Takes a job in; its images share the next steps.
 
         Args:
             job_id: any name that no job in flight has.
             params: what to make.
             skip: indices of images that an earlier attempt has finished; not all of them.
             pictures: what the request's `image` and `mask` name.
+            tenant: who is served fairly beside the other tenants with jobs in flight.
 
         Raises:
             ModelError: the request can't be served; nothing was taken in.
@@ -150,12 +160,13 @@ class Engine:
         except RuntimeError as error:
             raise _as_failure(error) from error
         each = self._runner.steps_per_image(params)
-        job = _Job(job_id, params, pictures, frozenset(skip), each, steps=each * len(done))
+        job = _Job(job_id, params, pictures, frozenset(skip), each, each * len(done), self._steps)
         indices = (index for index in range(params.drawn) if index not in done)
         for index, trajectory in zip(indices, trajectories, strict=True):
-            resident = _Resident(job, index, trajectory)
+            resident = _Resident(job, index, trajectory, self._runner.work(params, trajectory))
             job.residents.add(resident)
-            self._scheduler.admit(resident, self._runner.key(params, trajectory))
+            key = self._runner.key(params, trajectory)
+            self._scheduler.admit(resident, key, tenant, resident.work)
         self._jobs[job_id] = job
 
     def has_room(self, params: SamplingParams) -> bool:
@@ -184,6 +195,7 @@ class Engine:
         batch = self._scheduler.next_batch()
         if batch is None:
             return output
+        self._steps += 1
         output.batch_key = batch.key
         for resident in self._run(batch, output):
             self._settle(resident, output)
@@ -236,6 +248,10 @@ class Engine:
             return  # another image of the job has failed in this step
         resident.steps += 1
         job.steps += 1
+        output.work += resident.work
+        if not job.started:
+            job.started = True
+            output.started[job.job_id] = self._steps - job.added_at - 1
         try:
             self._collect(resident, output)
         except (ModelError, RuntimeError) as error:
@@ -256,7 +272,8 @@ class Engine:
         promoted = self._runner.promote(job.params, resident.trajectory, job.pictures)
         if promoted is not None:
             resident.trajectory = promoted
-            self._scheduler.move(resident, self._runner.key(job.params, promoted))
+            resident.work = self._runner.work(job.params, promoted)
+            self._scheduler.move(resident, self._runner.key(job.params, promoted), resident.work)
             return
         pixels = self._runner.image(job.params, resident.trajectory)
         image = FinishedImage(job.job_id, resident.index, pixels, resident.trajectory.seed)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.catalog import PipelineSpec, total_steps
+from model.catalog import PipelineSpec, step_work, total_steps
 from model.checkpoints.survey import footprint
 from model.errors import UnsupportedSampling
 from model.imaging import Pictures
@@ -125,6 +125,10 @@ class ModelRunner:
         """Whom this trajectory may share its next step with."""
         stage = self._pipeline(params).stage(trajectory)
         return BatchKey(params.model, stage.name, stage.resolution, stage.resolution)
+
+    def work(self, params: SamplingParams, trajectory: Trajectory) -> int:
+        """What one step of this trajectory costs, in the unit of `model.catalog.total_work`."""
+        return step_work(self._pipeline(params).stage(trajectory), params)
 
     def run(self, key: BatchKey, trajectories: Sequence[Trajectory]) -> int:
         """Advances the trajectories by one step; returns the rows of the network call."""

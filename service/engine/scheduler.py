@@ -1,17 +1,21 @@
 """Who shares the next step: a batch key and the items that advance together. Pure Python.
 
-Two rules. Between batch keys: the least recently served goes next, so that a key with work waits
-for at most one step of every other key. Within a key: first come, first served, by admission to
-the engine, which a move to the next stage does not renew; hence nobody can be overtaken for ever.
+Between batch keys the least recently served goes next; within a key tenants share the step fairly,
+as `fair_line` says. But a newcomer, a tenant none of whose items was in a step since it had none
+here, goes before all that in every other step. So a newcomer's first step is the second at the
+latest, unless others came just before it in another key; and a key with work waits for at most two
+steps of each other key. A batch is as large as its key allows.
 
-Knows nothing of networks, jobs or time: an item is any hashable thing.
+Knows nothing of networks, jobs or time: an item and a tenant are any hashable things.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from heapq import nsmallest
 from itertools import count
 from typing import Generic, TypeVar
+
+from service.engine.fair_line import FairLine, Place
 
 T = TypeVar("T", bound=Hashable)
 
@@ -28,7 +32,7 @@ class BatchKey:
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[T]):
-    """The items that advance together, oldest admission first."""
+    """The items that advance together, in the order in which they got their places."""
 
     key: BatchKey
     items: tuple[T, ...]
@@ -44,34 +48,42 @@ class Scheduler(Generic[T]):
     def __init__(self, max_batch: int) -> None:
         assert max_batch >= 1
         self.max_batch = max_batch
-        self._keys: dict[T, BatchKey] = {}
-        self._admissions: dict[T, int] = {}
+        self._residents: dict[T, tuple[BatchKey, Place[T]]] = {}
+        self._lines: dict[BatchKey, FairLine[T]] = {}
         self._counter = count()
-        self._step = 0
+        self._items_of: Counter[Hashable] = Counter()
+        self._newcomers: set[Hashable] = set()
+        self._favored = False
+        self._turn = 0
         self._served: dict[BatchKey, int] = {}
         self._caps: dict[BatchKey, int] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._residents)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._keys)
+        return iter(self._residents)
 
-    def admit(self, item: T, key: BatchKey) -> None:
-        """Takes a new item in, behind all others."""
-        assert item not in self._keys
-        self._keys[item] = key
-        self._admissions[item] = next(self._counter)
+    def admit(self, item: T, key: BatchKey, tenant: Hashable, work: int) -> None:
+        """Takes a new item in, behind all others of its tenant; a step of it costs `work`."""
+        assert item not in self._residents
+        if not self._items_of[tenant]:
+            self._newcomers.add(tenant)
+        self._items_of[tenant] += 1
+        self._enter(key, Place(item, tenant, next(self._counter), work))
 
-    def move(self, item: T, key: BatchKey) -> None:
-        """Gives an item another key, for the next stage; its place in the line stays."""
-        assert item in self._keys
-        self._keys[item] = key
+    def move(self, item: T, key: BatchKey, work: int) -> None:
+        """Gives an item another key, for the next stage; its place among its tenant's stays."""
+        place = self._exit(item)
+        self._enter(key, Place(item, place.tenant, place.admission, work))
 
     def remove(self, item: T) -> None:
         """Lets an item go."""
-        del self._keys[item]
-        del self._admissions[item]
+        tenant = self._exit(item).tenant
+        self._items_of[tenant] -= 1
+        if not self._items_of[tenant]:
+            del self._items_of[tenant]
+            self._newcomers.discard(tenant)
 
     def lower_cap(self, key: BatchKey, cap: int) -> None:
         """From now on at most `cap` items of this key share a step: the device has no more room."""
@@ -83,16 +95,36 @@ class Scheduler(Generic[T]):
 
     def next_batch(self) -> Batch[T] | None:
         """The items of the next step, or None when nobody is resident."""
-        if not self._keys:
+        if not self._residents:
             return None
-        key = min(set(self._keys.values()), key=self._urgency)
-        self._step += 1
-        self._served[key] = self._step
-        line = (item for item, own in self._keys.items() if own == key)
-        items = nsmallest(self.cap(key), line, key=self._admissions.__getitem__)
-        return Batch(key, tuple(items))
+        self._favored = bool(self._newcomers) and not self._favored
+        key = self._newcomers_key() if self._favored else self._key_in_turn()
+        at_once = self._newcomers if self._favored else ()
+        places = self._lines[key].serve(self.cap(key), at_once)
+        self._newcomers.difference_update(place.tenant for place in places)
+        return Batch(key, tuple(place.item for place in places))
 
-    def _urgency(self, key: BatchKey) -> tuple[int, int]:
-        """Sorts keys: the least recently served first, then the one with the oldest item."""
-        oldest = min(self._admissions[item] for item, own in self._keys.items() if own == key)
-        return self._served.get(key, 0), oldest
+    def _key_in_turn(self) -> BatchKey:
+        """The least recently served; a step for newcomers does not count, or it could cost one."""
+        key = min(self._lines, key=lambda line: self._served.get(line, 0))
+        self._turn += 1
+        self._served[key] = self._turn
+        return key
+
+    def _newcomers_key(self) -> BatchKey:
+        """Where the newcomer is that was admitted first."""
+        return next(
+            key for key, place in self._residents.values() if place.tenant in self._newcomers
+        )
+
+    def _enter(self, key: BatchKey, place: Place[T]) -> None:
+        self._residents[place.item] = key, place
+        self._lines.setdefault(key, FairLine()).join(place)
+
+    def _exit(self, item: T) -> Place[T]:
+        key, place = self._residents.pop(item)
+        line = self._lines[key]
+        line.leave(place)
+        if not line:
+            del self._lines[key]
+        return place

@@ -36,4 +36,4 @@ def retry_after_s(waiting_work: int, rate: float) -> int:
     """
     if rate <= 0:
         return UNKNOWN_RETRY_S
-    return min(LONGEST_RETRY_S, max(1, math.ceil(_PART * waiting_work / rate)))
+    return max(1, math.ceil(min(LONGEST_RETRY_S, _PART * waiting_work / rate)))

@@ -8,10 +8,11 @@ releases can share a queue.
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache, lru_cache
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
 from service.events import Event, event_from_record, event_to_record
@@ -27,12 +28,13 @@ from service.jobs import (
 from service.queue.keys import quoted
 
 T = TypeVar("T")
+_SPECS_KEPT = 1024  # of about 3 kB each
 
 
 def job_to_fields(job: Job) -> dict[str, str]:
     """The fields of a job that is about to be submitted."""
     spec = {
-        "params": asdict(job.params),
+        "params": _members(job.params) | {"upsample": _members(job.params.upsample)},
         "output_format": job.output_format,
         "warnings": job.warnings,
         "unknown_words": job.unknown_words,
@@ -53,7 +55,7 @@ def job_to_fields(job: Job) -> dict[str, str]:
         "step": "0",
         "total_steps": str(job.total_steps),
         "work": str(job.work),
-        **({"webhook_events": " ".join(job.webhook.events)} if job.webhook else {}),
+        **(_webhook_fields(job.webhook) if job.webhook else {}),
         "attempt": "0",
         "strikes": "0",
     }
@@ -61,15 +63,13 @@ def job_to_fields(job: Job) -> dict[str, str]:
 
 def job_from_hash(job_id: str, record: Mapping[str, str]) -> Job:
     """The job of a whole hash."""
-    spec = json.loads(record["spec"])
     status = JobStatus(record["status"])
     failure = record.get("failure")
     return Job(
+        **_spec(record["spec"]),
         id=job_id,
         status=status,
-        params=_params(spec["params"]),
         tenant=unquote(record["tenant"]),
-        output_format=spec["output_format"],
         created_at_ms=int(record["created_at_ms"]),
         started_at_ms=_optional_int(record.get("started_at_ms")),
         finished_at_ms=_optional_int(record.get("finished_at_ms")),
@@ -78,22 +78,32 @@ def job_from_hash(job_id: str, record: Mapping[str, str]) -> Job:
         step=int(record["step"]),
         total_steps=int(record["total_steps"]),
         work=int(record.get("work", 1)),
-        priority=Priority(spec.get("priority", Priority.NORMAL)),
-        timeout_s=spec.get("timeout_s"),
         deadline_at_ms=_optional_int(record.get("deadline_at_ms")),
-        webhook=_webhook(spec.get("webhook")),
-        provenance=Provenance(spec.get("provenance", Provenance.FULL)),
-        api=spec.get("api", "native"),
-        base_url=spec.get("base_url", ""),
-        echo=spec.get("echo"),
         images=_images(record),
         failure=None if failure is None else _known(JobFailure, json.loads(failure)),
         cancel_reason=record.get("cancel_reason") if status is JobStatus.CANCELED else None,
         cancel_requested="cancel_requested" in record,
-        warnings=tuple(spec["warnings"]),
-        unknown_words=tuple(spec["unknown_words"]),
-        metadata=spec["metadata"],
     )
+
+
+@lru_cache(maxsize=_SPECS_KEPT)
+def _spec(text: str) -> Mapping[str, Any]:
+    """The members of a job that never change; whoever polls a job asks for the same ones."""
+    spec = json.loads(text)
+    return {
+        "params": _params(spec["params"]),
+        "output_format": spec["output_format"],
+        "priority": Priority(spec.get("priority", Priority.NORMAL)),
+        "timeout_s": spec.get("timeout_s"),
+        "webhook": _webhook(spec.get("webhook")),
+        "provenance": Provenance(spec.get("provenance", Provenance.FULL)),
+        "api": spec.get("api", "native"),
+        "base_url": spec.get("base_url", ""),
+        "echo": spec.get("echo"),
+        "warnings": tuple(spec["warnings"]),
+        "unknown_words": tuple(spec["unknown_words"]),
+        "metadata": spec["metadata"],
+    }
 
 
 def paired(flat: Sequence[str]) -> dict[str, str]:
@@ -145,6 +155,20 @@ def _params(record: Mapping[str, Any]) -> SamplingParams:
     return _known(SamplingParams, members)
 
 
+def _members(params: SamplingParams | UpsampleParams) -> dict[str, Any]:
+    """As `asdict`, which copies every value and takes five times as long."""
+    return {name: getattr(params, name) for name in params.__slots__}
+
+
+def _webhook_fields(target: WebhookTarget) -> dict[str, str]:
+    return {
+        "webhook_events": " ".join(target.events),
+        "webhook_url": target.url,
+        "webhook_host": quoted(urlsplit(target.url).netloc.lower()),
+        "webhook_dialect": target.dialect,
+    }
+
+
 def _webhook(record: Mapping[str, Any] | None) -> WebhookTarget | None:
     if record is None:
         return None
@@ -157,9 +181,14 @@ def _images(record: Mapping[str, str]) -> tuple[ImageRecord, ...]:
     return tuple(sorted(images, key=lambda image: image.index))
 
 
-def _known(kind: type[T], members: Mapping[str, Any]) -> T:
-    names = inspect.signature(kind).parameters
+def _known(kind: Callable[..., T], members: Mapping[str, Any]) -> T:
+    names = _names(kind)
     return kind(**{name: value for name, value in members.items() if name in names})
+
+
+@cache
+def _names(kind: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(kind).parameters)
 
 
 def _optional_int(text: str | None) -> int | None:

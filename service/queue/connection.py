@@ -63,12 +63,15 @@ def blocking_client(url: str, *, block_s: float) -> "Redis":
 
 
 def api_client(url: str) -> "AsyncRedis":
-    """A client for one event loop, which fails fast: a request should not wait for a failover."""
+    """A client for one event loop, which fails fast: a request should not wait for a failover.
+
+    It may wait for a free connection, though: behind thousands of others, its turn comes.
+    """
     retry = AsyncRetry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), 3, _REPEATED)
     with _url_errors():
         return AsyncRedis(
             connection_pool=AsyncBlockingConnectionPool.from_url(
-                url, max_connections=50, timeout=2, retry=retry, **_settings(socket_timeout=2)
+                url, max_connections=50, timeout=30, retry=retry, **_settings(socket_timeout=2)
             )
         )
 

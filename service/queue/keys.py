@@ -75,6 +75,16 @@ KEYS = (
     Key("idempotency:<tenant>:<key>", "string", False, "`<fingerprint> <job>`; goes with the job"),
     Key("deleted:<job>", "hash", False, "the record, for a repeated call; goes after 1 min"),
     Key("quota:<key>:<window>", "string", False, "images of an API key; goes with the window"),
+    Key("files:<tenant>", "zset", False, "uploaded files, by id; goes with the last of them"),
+    Key("file:<tenant>:<file>", "string", False, "an uploaded file's record; goes at its end"),
+    Key("webhooks", "zset", True, "`<tenant>:<host>` → Redis time, ms, of the next attempt there"),
+    Key("webhooks:<tenant>:<host>", "zset", False, "delivery → ms of its next attempt"),
+    Key("throttled:<tenant>:<host>", "string", False, "ms until which the host asked for a pause"),
+    Key("gone:<tenant>:<url>", "string", False, "by SHA-1: a URL that wants no more; 30 days"),
+    Key("delivery:<delivery>", "hash", False, "one webhook; goes 3 days after its last attempt"),
+    Key("told:<delivery>", "hash", False, "the job as it was then; goes with the first attempt"),
+    Key("deliveries:<job>", "list", False, "a job's deliveries, oldest first; goes after them"),
+    Key("webhook-secrets:<tenant>", "hash", True, "what signs the tenant's deliveries"),
 )
 
 

@@ -13,7 +13,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
-from service.errors import ServiceError
+from redis.client import PubSub
+
+from service.errors import ServiceError, Unavailable
 from service.events import Image, Preview, Progress
 from service.jobs import ImageRecord, Job, JobFailure
 from service.queue.codec import event_to_json, image_to_json, job_from_hash, paired
@@ -69,6 +71,7 @@ class RedisLeases:
         self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
         self._nonce: str | None = None
         self._turn: deque[str] = deque()
+        self._offers: PubSub | None = None
 
     def lease(
         self,
@@ -80,9 +83,9 @@ class RedisLeases:
     ) -> list[Lease]:
         """Takes jobs of these models until their images fill the free slots.
 
-        The last job may exceed the slots, so that one with many images is not passed over for ever.
-        After `Unavailable` the next call asks for the same answer again. Not for two threads at
-        once: each has its own `RedisLeases`.
+        The last job may exceed the slots, so that one with many images is not passed over for ever;
+        so may the last one of the reserve. After `Unavailable` the next call asks for the same
+        answer again. Not for two threads at once: each has its own `RedisLeases`.
 
         Args:
             models: whose jobs.
@@ -114,7 +117,30 @@ class RedisLeases:
         """Sleeps until a job of these models may be ready, at most `timeout_s` (≤ 2 s)."""
         keys = [f"{self._prefix}wake:{quoted(model)}" for model in models]
         with redis_errors():
+            self._stop_listening()  # or what nobody reads would pile up
             return self._blocking.blpop(keys, timeout=min(timeout_s, LONGEST_WAIT_S)) is not None
+
+    def wait_for_newcomer(
+        self, models: Sequence[str], busy_tenants: Collection[str], timeout_s: float
+    ) -> bool:
+        """Sleeps until a job of these models may be ready whose tenant is not among the busy ones.
+
+        Takes no other worker's wake-up, as `wait` does. The first call, and the first after `wait`,
+        says yes at once: what was offered before it was not heard. Not for two threads at once.
+        """
+        busy = {quoted(tenant) for tenant in busy_tenants}
+        try:
+            with redis_errors():
+                if self._offers is None:
+                    self._listen(models)
+                    return True
+                message = self._offers.get_message(timeout=min(timeout_s, LONGEST_WAIT_S))
+                while message is not None and message["data"] in busy:
+                    message = self._offers.get_message()
+        except Unavailable:
+            self._stop_listening()
+            raise
+        return message is not None
 
     def renew(self, held: Iterable[tuple[str, str, int]]) -> dict[str, Renewal]:
         """Renews every (job id, token, step) and publishes the steps that moved.
@@ -197,8 +223,20 @@ class RedisLeases:
     def close(self) -> None:
         """Closes all connections."""
         with suppress(ServiceError), redis_errors():
+            self._stop_listening()
             self._client.connection_pool.disconnect()
             self._blocking.connection_pool.disconnect()
+
+    def _listen(self, models: Sequence[str]) -> None:
+        self._offers = PubSub(self._blocking.connection_pool)
+        self._offers.subscribe(*(f"{self._prefix}offers:{quoted(model)}" for model in models))
+        for _ in models:  # each is confirmed, and only then are its offers heard
+            self._offers.get_message(timeout=LONGEST_WAIT_S)
+
+    def _stop_listening(self) -> None:
+        if self._offers is not None:
+            self._offers.close()
+            self._offers = None
 
     def _in_turn(self, models: Sequence[str]) -> list[str]:
         names = [quoted(model) for model in models]

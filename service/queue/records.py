@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from service.errors import InvalidRequest
 from service.events import Event
 from service.jobs import Job, JobStatus, is_job_id, new_job_id
-from service.queue.codec import event_from_json, job_from_hash
+from service.queue.codec import event_from_json, job_from_hash, paired
 from service.queue.connection import redis_errors
 from service.queue.keys import quoted
 
@@ -60,6 +60,28 @@ class JobFilter:
         return low, high
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A job, and what is before it while it waits.
+
+    Attributes:
+        job: the record.
+        queue_position: an estimate of how many jobs leave the queue before it; None if it doesn't
+            wait.
+        work_before: an estimate of the work that is done before it; None if it doesn't wait.
+    """
+
+    job: Job
+    queue_position: int | None
+    work_before: int | None
+
+
+def standing(job_id: str, answer: Sequence[Any]) -> Standing:
+    """The standing of a job as the transition `look` tells it."""
+    record, position, work_before = answer
+    return Standing(job_from_hash(job_id, paired(record)), position, work_before)
+
+
 class JobRecords:
     """The jobs under one prefix. Every method raises `Unavailable` if Redis can't be reached."""
 
@@ -100,6 +122,13 @@ class JobRecords:
                 return found, None
             cursor = ids[-1]
         return found, cursor
+
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        key = f"{self._prefix}jobs:{quoted(tenant)}"
+        with redis_errors():
+            ids: Any = await self._client.zrangebylex(key, f"({job_id}", "+", start=0, num=limit)
+        return cast(Sequence[str], ids)
 
     async def events(self, job_id: str, after: str | None) -> tuple[Events, JobStatus | None]:
         """What happened to a job after event `after`, and where it stands, if it is there.

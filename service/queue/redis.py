@@ -8,7 +8,7 @@ again although no worker lives. Every method raises `Unavailable` while Redis ca
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,9 +22,10 @@ from service.queue.codec import job_from_hash, paired
 from service.queue.connection import api_client, redis_errors
 from service.queue.hub import FALLBACK_S, Hub
 from service.queue.keys import HINTS, quoted
+from service.queue.outbox import Outbox
 from service.queue.presence import WorkerPresence, presence_from_json
 from service.queue.quota import Quota
-from service.queue.records import Events, JobFilter, JobRecords, Jobs
+from service.queue.records import Events, JobFilter, JobRecords, Jobs, Standing, standing
 from service.queue.scripts import sources, times
 from service.queue.submission import (
     Accepted,
@@ -34,6 +35,7 @@ from service.queue.submission import (
     submission,
 )
 from service.queue.tenants import TenantLimits, limits_from_fields, limits_to_fields
+from service.queue.together import Together
 from service.settings import QueueSettings
 
 PULSE_S = 1.0
@@ -64,10 +66,11 @@ class RedisJobQueue:
         self._prefix = prefix
         self._settings = settings or QueueSettings()
         self._client = api_client(url)
-        self._scripts = {name: self._client.register_script(t) for name, t in sources().items()}
+        self._together = Together(self._client, sources())
         self._hub = Hub(self._client, prefix + HINTS, self._pulse, PULSE_S)
         self._records = JobRecords(self._client, prefix)
         self._rate, self._rate_until = 0.0, float("-inf")
+        self.outbox = Outbox(self._run, self._hub.watch)
 
     @property
     def client(self) -> Redis:
@@ -98,6 +101,7 @@ class RedisJobQueue:
         idempotency_key: str | None = None,
         body_hash: str | None = None,
         quota: Quota | None = None,
+        most_work_before: float | None = None,
     ) -> Accepted:
         """Stores and queues a job, or finds the one that its idempotency key stands for.
 
@@ -108,12 +112,14 @@ class RedisJobQueue:
             body_hash: digest of the request, for telling a repetition from another request with
                 the same key; by default of the job's parameters, format and metadata.
             quota: bounds the images of all accepted jobs of a key; only a new job counts.
+            most_work_before: a new job is refused if more work than that is done before it.
 
         Raises:
             KeyReused: the key stands for another request.
             QueueFull: too many jobs wait.
             RateLimited: too many jobs of this tenant wait.
             QuotaExceeded: the quota has too few images left.
+            TooMuchWorkBefore: see `most_work_before`.
         """
         arguments = submission(
             job,
@@ -121,6 +127,7 @@ class RedisJobQueue:
             idempotency_key=idempotency_key,
             body_hash=body_hash,
             quota=quota,
+            most_work_before=most_work_before,
         )
         answer = await self._run("submit", **arguments)
         if is_full(answer):
@@ -131,6 +138,14 @@ class RedisJobQueue:
         """The job, or None when there is none, or none any more."""
         self._hub.start()
         return (await self._records.load([job_id]))[0]
+
+    async def look(self, job_ids: Sequence[str]) -> Sequence[Standing | None]:
+        """Jobs and what is before them, in one call; None for one that there is not."""
+        if not job_ids:
+            return []
+        answers = await self._run("look", ids=list(job_ids))
+        pairs = zip(job_ids, answers, strict=True)
+        return [standing(job_id, answer) if answer else None for job_id, answer in pairs]
 
     async def list(
         self,
@@ -168,6 +183,10 @@ class RedisJobQueue:
             created_before_ms=created_before_ms,
         )
         return await self._records.page(tenant, wanted, cursor, limit)
+
+    async def newer(self, tenant: str, job_id: str, limit: int) -> Sequence[str]:
+        """Ids of the tenant's next jobs after `job_id`, oldest first, at most `limit`."""
+        return await self._records.newer(tenant, job_id, limit)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Ends a queued job, asks the owner of a running one to stop, leaves a final one alone."""
@@ -315,6 +334,14 @@ class RedisJobQueue:
             await self._client.set(name, secrets.token_hex(32), nx=True)
             return str(await self._client.get(name)).encode()
 
+    async def webhook_secret(self, tenant: str) -> str:
+        """What verifies the deliveries to a tenant's servers; the first question makes it."""
+        return (await self.outbox.secrets(tenant)).newest
+
+    async def rotate_webhook_secret(self, tenant: str) -> str:
+        """A new secret for a tenant; its former one signs on for a day."""
+        return (await self.outbox.rotate_secret(tenant)).newest
+
     async def ping(self) -> None:
         """Returns when Redis answers.
 
@@ -337,9 +364,7 @@ class RedisJobQueue:
     async def _run(self, transition: str, **arguments: Any) -> Any:
         self._hub.start()
         with redis_errors():
-            return await self._scripts[transition](
-                keys=[self._prefix], args=[json.dumps(arguments)]
-            )
+            return await self._together.run(transition, self._prefix, json.dumps(arguments))
 
     async def _work_rate(self) -> float:
         """That of all live workers; asked for seldom, since refusals come in crowds."""

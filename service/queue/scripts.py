@@ -25,6 +25,13 @@ TRANSITIONS = (
     "announce",
     "maintain",
     "position",
+    "look",
+    "webhook_claim",
+    "webhook_freeze",
+    "webhook_log",
+    "webhook_redeliver",
+    "webhook_secrets",
+    "webhook_settle",
 )
 
 SHARED = (

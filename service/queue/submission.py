@@ -1,10 +1,10 @@
 """What the transition `submit` is asked, and what its answers mean. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from service.errors import KeyReused, QueueFull, RateLimited, ServiceError
+from service.errors import KeyReused, QueueFull, RateLimited, ServiceError, Unmeetable
 from service.jobs import Job, Priority
 from service.queue.backlog import retry_after_s
 from service.queue.codec import fingerprint, job_from_hash, job_to_fields, paired
@@ -16,6 +16,18 @@ from service.settings import QueueSettings
 _URGENCY = {Priority.HIGH: -1, Priority.NORMAL: 0, Priority.LOW: 1}
 
 
+class TooMuchWorkBefore(Unmeetable):
+    """More work is done before a job than its deadline leaves time for.
+
+    Attributes:
+        work: how much it is.
+    """
+
+    def __init__(self, work: int) -> None:
+        super().__init__(f"Work of {work} is done before this job.")
+        self.work = work
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """An accepted job.
@@ -25,12 +37,14 @@ class Accepted:
         replayed: an earlier request with the same key had made it.
         queue_position: an estimate of how many jobs leave the queue before it; None if it doesn't
             wait.
+        work_before: an estimate of the work that is done before it; None if it doesn't wait.
         quota_left: images that its quota still has; None without one.
     """
 
     job: Job
     replayed: bool
     queue_position: int | None = None
+    work_before: int | None = None
     quota_left: int | None = None
 
 
@@ -38,9 +52,10 @@ def submission(
     job: Job,
     settings: QueueSettings,
     *,
-    idempotency_key: str | None,
-    body_hash: str | None,
-    quota: Quota | None,
+    idempotency_key: str | None = None,
+    body_hash: str | None = None,
+    quota: Quota | None = None,
+    most_work_before: float | None = None,
 ) -> dict[str, Any]:
     """The arguments of `submit`; see `RedisJobQueue.enqueue`."""
     fields = job_to_fields(job)
@@ -61,6 +76,8 @@ def submission(
         arguments["fingerprint"] = quoted(body_hash or fingerprint(job))
     if job.timeout_s is not None:
         arguments["timeout_ms"] = milliseconds(job.timeout_s)
+    if most_work_before is not None:
+        arguments["most_work_before"] = most_work_before
     if quota is not None:
         arguments["quota"] = {
             "key": quoted(quota.key_id),
@@ -76,6 +93,7 @@ def accepted_or_refused(answer: Sequence[Any], job: Job, quota: Quota | None) ->
     Raises:
         KeyReused: the idempotency key stands for another request.
         QuotaExceeded: the quota has too few images left.
+        TooMuchWorkBefore: it can't be done in time.
     """
     outcome, *members = answer
     match outcome:
@@ -87,8 +105,22 @@ def accepted_or_refused(answer: Sequence[Any], job: Job, quota: Quota | None) ->
             raise quota_exceeded(
                 quota, asked=job.params.n, left=left, window_left_ms=window_left_ms
             )
-    job_id, record, replayed, position, quota_left = members
-    return Accepted(job_from_hash(job_id, paired(record)), bool(replayed), position, quota_left)
+        case "late":
+            raise TooMuchWorkBefore(members[0])
+    job_id, record, replayed, quota_left, position, work_before = members
+    fields = paired(record)
+    known = job_from_hash(job_id, fields) if "spec" in fields else _timed(job, fields)
+    return Accepted(known, bool(replayed), position, work_before, quota_left)
+
+
+def _timed(job: Job, fields: Mapping[str, str]) -> Job:
+    """A job that was new to the queue, which has set its times."""
+    deadline_at_ms = fields.get("deadline_at_ms")
+    return replace(
+        job,
+        created_at_ms=int(fields["created_at_ms"]),
+        deadline_at_ms=None if deadline_at_ms is None else int(deadline_at_ms),
+    )
 
 
 def is_full(answer: Sequence[Any]) -> bool:

@@ -4,12 +4,13 @@ The same views are sent over HTTP, in webhooks, and read by the client.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding
-from service.jobs import ImageRecord, Job, JobStatus, Priority, Provenance
+from service.jobs import ImageRecord, Job, JobFailure, JobStatus, Priority, Provenance
 from service.views.links import Links
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -88,6 +89,7 @@ class LinksView(BaseModel):
 
     self: str
     events: str
+    events_signed: str = Field(description="the same without a key, for a browser's EventSource")
     cancel: str
 
 
@@ -153,7 +155,6 @@ def job_view(
         eta_seconds: estimate of the time until it ends.
         warnings: remarks that hold just now, beside those of the record.
     """
-    failure = job.failure
     return JobView(
         id=job.id,
         status=job.status,
@@ -164,15 +165,14 @@ def job_view(
         eta_seconds=eta_seconds,
         priority=job.priority,
         model=job.params.model,
-        input=_input_view(job),
+        input=_input_view(job.params, job.output_format, job.provenance),
         seed=job.params.seed,
         created_at=_time(job.created_at_ms),
         started_at=_time_if(job.started_at_ms),
         finished_at=_time_if(job.finished_at_ms),
         expires_at=_time_if(job.expires_at_ms),
         images=[image_view(job, image, links) for image in job.images],
-        error=failure
-        and JobErrorView(code=failure.code, detail=failure.detail, retryable=failure.retryable),
+        error=_error_view(job.failure),
         cancel_requested=job.cancel_requested,
         cancel_reason=job.cancel_reason,
         deadline_at=_time_if(job.deadline_at_ms),
@@ -180,17 +180,31 @@ def job_view(
         unknown_words=list(job.unknown_words),
         metadata=dict(job.metadata or {}),
         metrics=_metrics_view(job),
-        links=LinksView(
-            self=links.job(job.id), events=links.events(job.id), cancel=links.cancel(job.id)
-        ),
+        links=_links_view(job, links),
     )
 
 
-def _input_view(job: Job) -> InputView:
-    params = job.params
+def _error_view(failure: JobFailure | None) -> JobErrorView | None:
+    if failure is None:
+        return None
+    return JobErrorView(code=failure.code, detail=failure.detail, retryable=failure.retryable)
+
+
+def _links_view(job: Job, links: Links) -> LinksView:
+    return LinksView(
+        self=links.job(job.id),
+        events=links.events(job.id),
+        events_signed=links.signed_events(job),
+        cancel=links.cancel(job.id),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _input_view(params: SamplingParams, output_format: str, provenance: Provenance) -> InputView:
+    """Never changes, and is asked for with every poll; not to be changed by whoever gets it."""
     members = {name: getattr(params, name) for name in SamplingParams.__slots__}
     members["upsample"] = UpsampleView.model_validate(params.upsample, from_attributes=True)
-    extra = {"output_format": job.output_format, "provenance": job.provenance}
+    extra = {"output_format": output_format, "provenance": provenance}
     return InputView.model_validate({**members, **extra})
 
 

@@ -8,7 +8,6 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
 
 from service.jobs import ImageRecord, Job
 
@@ -25,8 +24,7 @@ class LinkSigner:
 
     def sign(self, path: str, expires_s: int) -> str:
         """`path` with the query that `verify` asks for; `expires_s` is Unix time."""
-        query = {"expires": str(expires_s), "signature": self._signature(path, expires_s)}
-        return f"{path}?{urlencode(query)}"
+        return f"{path}?expires={expires_s}&signature={self._signature(path, expires_s)}"
 
     def verify(self, path: str, expires_s: int, signature: str, *, now_s: float) -> bool:
         """Whether this service signed `path` and the link has not ended."""
@@ -65,6 +63,10 @@ class Links:
         """Where a job is followed."""
         return self.to(f"{job_path(job_id)}/events")
 
+    def signed_events(self, job: Job) -> str:
+        """Where a job is followed without a key, as a browser's EventSource has to."""
+        return self.signed(events_path(job.id), job)
+
     def cancel(self, job_id: str) -> str:
         """Where a job is stopped."""
         return self.to(f"{job_path(job_id)}/cancel")
@@ -76,7 +78,12 @@ class Links:
 
 def job_path(job_id: str) -> str:
     """Where a job is found on its server."""
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    return f"/v1/jobs/{job_id}"
+
+
+def events_path(job_id: str) -> str:
+    """Where a job is followed, by whoever has a signed link to it."""
+    return f"/v1/events/{job_id}"
 
 
 def file_path(job_id: str, image: ImageRecord) -> str:
@@ -85,6 +92,6 @@ def file_path(job_id: str, image: ImageRecord) -> str:
 
 
 def link_end_s(job: Job) -> int:
-    """When links to a job's images end, Unix time, s: with the job."""
+    """When signed links of a job end, Unix time, s: with the job."""
     ends_ms = job.expires_at_ms or job.created_at_ms + LIFE_S * 1000
     return -(-ends_ms // 1000)

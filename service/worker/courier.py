@@ -1,9 +1,8 @@
-"""The courier: everything that a worker fetches and delivers, in a thread of its own.
+"""The courier: what lies between a lease and the engine, and between the engine and the client.
 
-It leases jobs while the engine has room, fetches and unpacks the pictures they start from, and
-delivers what the engine made: encode, store, tell the queue. When Redis or the store can't be
-reached it tries again with growing pauses, and the device goes on denoising meanwhile. Torch-free;
-knows no engine.
+In a thread of its own it fetches and unpacks the pictures that jobs start from, and delivers what
+the engine made: encode, store, tell the queue. When Redis or the store can't be reached it tries
+again with growing pauses, and the device goes on denoising meanwhile. Torch-free; knows no engine.
 """
 
 import base64
@@ -18,22 +17,23 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import ConditioningError
+from model.errors import ConditioningError, ModelError
 from model.imaging import Pictures
 from model.params import Task
-from service.errors import InputLost, Unavailable
+from service.errors import InputLost, JobError, Unavailable
 from service.events import Preview
+from service.imagefile.encoding import image_key, image_record
 from service.jobs import JobFailure
 from service.queue.leases import Lease, RedisLeases
 from service.store.inputs import fetch_input
 from service.store.protocol import ImageStore
-from service.worker.encoding import encode, image_key, image_record, preview_png, provenance
+from service.worker.finishing import Finisher
 from service.worker.leases import Drop, HeldLeases
+from service.worker.leasing import Rest
 
 POLL_S = 0.05
-IDLE_WAIT_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
+UNCHECKED_PAUSE_S = 2.0
 STORE_TRIES = 6
 """So often a picture is offered to a store that refuses it, before its job goes back."""
 
@@ -109,15 +109,15 @@ class StoreRefused(Exception):
 
 
 class Courier(threading.Thread):
-    """Leases and delivers.
+    """Fetches pictures and delivers.
 
     Args:
         leases: a connection that nobody else uses.
         store: where images go, and where those are that jobs start from.
         held: the leases of this worker.
+        rest: begun when the store keeps a job from going on.
         sizes: sides of the stages of each pipeline that it serves, px.
-        capacity: most images in the engine or on their way there.
-        version: of the service, for the images' provenance.
+        finisher: makes files of what the engine made.
         clock: seconds that never go back.
     """
 
@@ -127,40 +127,38 @@ class Courier(threading.Thread):
         store: ImageStore,
         held: HeldLeases,
         *,
+        rest: Rest,
         sizes: Mapping[str, Sequence[int]],
-        capacity: int,
-        version: str,
+        finisher: Finisher,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(name="courier", daemon=True)
         self.arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._expected: list[_Expected] = []
-        self._parcels: SimpleQueue[Parcel] = SimpleQueue()
+        self._parcels: SimpleQueue[Parcel | _Expected] = SimpleQueue()
         self._leases = leases
         self._store = store
         self._held = held
+        self._rest = rest
         self._sizes = sizes
-        self._models = tuple(sizes)
-        self._capacity = capacity
-        self._version = version
-        self._closed = threading.Event()
+        self._finisher = finisher
         self._leaving = threading.Event()
         self._hurried = threading.Event()
         self._clock = clock
-        self._rest_s = FIRST_REST_S
-        self._resting_until = float("-inf")
+
+    def accept(self, lease: Lease) -> None:
+        """Takes a job in: it arrives at once, or with the pictures that it starts from."""
+        if lease.job.params.image is not None and len(lease.job.images) < lease.job.params.n:
+            self._parcels.put(_Expected(lease, due=self._clock()))
+        else:
+            self.arrivals.put(Arrival(lease, None))
 
     def send(self, parcel: Parcel) -> None:
         """Takes a parcel for delivery; parcels arrive in the order in which they were sent."""
         self._parcels.put(parcel)
 
-    def stop_leasing(self) -> None:
-        """From now on no new job is fetched."""
-        self._closed.set()
-
     def finish(self) -> None:
         """Ends the thread once everything sent is delivered and what is unfinished handed back."""
-        self._closed.set()
         self._leaving.set()
 
     def hurry(self) -> None:
@@ -176,31 +174,13 @@ class Courier(threading.Thread):
                 if self._leaving.is_set():
                     break
             else:
-                self._deliver(parcel)
-            if not self._closed.is_set():
-                self._fetch()
+                if isinstance(parcel, _Expected):
+                    self._expected.append(parcel)
+                else:
+                    self._deliver(parcel)
             self._fetch_pictures()
         for token in self._held.unfinished():
             self._deliver(JobReleased(token))
-
-    def _fetch(self) -> None:
-        room = self._capacity - self._held.trajectories
-        if room <= 0 or self._clock() < self._resting_until:
-            return
-        try:
-            leases = self._leases.lease(self._models, room)
-            if not leases and not len(self._held):
-                self._leases.wait(self._models, IDLE_WAIT_S)
-        except Unavailable as error:
-            logger.warning("can't lease", extra={"reason": error.detail})
-            self._closed.wait(FIRST_PAUSE_S)
-            return
-        for lease in leases:
-            self._held.hold(lease, _images_to_draw(lease))
-            if lease.job.params.image is not None and len(lease.job.images) < lease.job.params.n:
-                self._expected.append(_Expected(lease, due=self._clock()))
-            else:
-                self.arrivals.put(Arrival(lease, None))
 
     def _fetch_pictures(self) -> None:
         """Fetches the pictures of one job, and of no more, so that deliveries go on in between."""
@@ -274,8 +254,7 @@ class Courier(threading.Thread):
             case ImageReady():
                 self._store_image(parcel, lease)
             case PreviewReady():
-                png = base64.b64encode(preview_png(parcel.pixels)).decode()
-                self._leases.event(job_id, token, Preview(parcel.index, parcel.step, png))
+                self._show(parcel, lease)
             case JobDone():
                 self._end(lease, self._leases.finish(job_id, token))
             case JobFailed(_, failure, retry_delay_s):
@@ -287,14 +266,17 @@ class Courier(threading.Thread):
 
     def _store_image(self, parcel: ImageReady, lease: Lease) -> None:
         job = lease.job
-        record = provenance(job.id, job.params, parcel.index, parcel.seed, self._version)
-        data = encode(parcel.pixels, job.output_format, record)
+        try:
+            data = self._finisher.image(job, parcel.index, parcel.seed, parcel.pixels)
+        except (JobError, ModelError) as error:
+            self._refuse(lease, error)
+            return
         key = image_key(job.id, parcel.index, lease.token, job.output_format)
         try:
             self._store.put(key, data)
         except Unavailable as error:
             raise StoreRefused(error.detail) from error
-        self._rest_s = FIRST_REST_S
+        self._rest.forget()
         description = image_record(data, key, job, parcel.index, parcel.seed)
         answer = self._leases.image(job.id, lease.token, description)
         if answer == "ok":
@@ -303,6 +285,21 @@ class Courier(threading.Thread):
             self._store.delete(key)
         if answer == "lost":
             self._held.drop(lease.token, Drop.LOST)
+
+    def _show(self, parcel: PreviewReady, lease: Lease) -> None:
+        png = self._finisher.preview(lease.job, parcel.index, parcel.pixels)
+        if png is not None:
+            preview = Preview(parcel.index, parcel.step, base64.b64encode(png).decode())
+            self._leases.event(lease.job.id, lease.token, preview)
+
+    def _refuse(self, lease: Lease, error: JobError | ModelError) -> None:
+        """Fails a job of which an image may not leave; the engine lets the others go."""
+        failure = JobFailure(code=error.code, detail=str(error), retryable=error.retryable)
+        pause_s = UNCHECKED_PAUSE_S if error.retryable else None
+        answer = self._leases.fail(lease.job.id, lease.token, failure, pause_s)
+        fields = {"job_id": lease.job.id, "code": error.code, "answer": answer}
+        logger.warning("image refused", extra=fields)
+        self._held.drop(lease.token, Drop.REFUSED)
 
     def _end(self, lease: Lease, answer: str) -> None:
         self._held.end(lease.token)
@@ -314,17 +311,10 @@ class Courier(threading.Thread):
         Another worker may have the room; this one must not fetch the same job again at once.
         """
         logger.error("job given back", extra={"job_id": lease.job.id, "reason": why})
-        self._resting_until = self._clock() + self._rest_s
-        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+        self._rest.begin()
         self._held.drop(lease.token, Drop.RELEASED)
         with contextlib.suppress(Unavailable):  # then the lease runs out
             self._leases.release(lease.job.id, lease.token)
-
-
-def _images_to_draw(lease: Lease) -> int:
-    """How many images of a job take room in the engine: to choose among them takes them all."""
-    job = lease.job
-    return job.params.n - len(job.images) if job.params.best_of is None else job.params.drawn
 
 
 def _complain(what: str, lease: Lease, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """The leases that a worker holds, and the heartbeat that keeps them.
 
-`HeldLeases` is the one thing that the worker's three threads share: who holds what, how far it is,
+`HeldLeases` is the one thing that all of the worker's threads share: who holds what, how far it is,
 what must be dropped. `Heartbeat` renews from a thread and a connection of its own, since neither a
 long step nor a slow store may cost a lease. Torch-free; knows no engine.
 """
@@ -28,12 +28,26 @@ class Drop(Enum):
     CANCELED = "canceled"
     LOST = "lost"
     RELEASED = "released"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Images in the engine or on their way there, and the tenants whose they are.
+
+    `reserved` are those that came into the reserve for newcomers, `general` are all others.
+    """
+
+    general: int
+    reserved: int
+    tenants: frozenset[str]
 
 
 @dataclass(slots=True)
 class _Held:
     lease: Lease
     images: int
+    reserved: bool
     step: int = 0
     renewed_step: int = -1
     denoising: bool = True
@@ -58,16 +72,25 @@ class HeldLeases:
     @property
     def trajectories(self) -> int:
         """Images that are in the engine or on their way there."""
-        with self._lock:
-            return sum(held.images for held in self._held.values() if held.denoising)
+        load = self.load()
+        return load.general + load.reserved
 
-    def hold(self, lease: Lease, images: int) -> None:
+    def load(self) -> Load:
+        """What takes room."""
+        with self._lock:
+            denoising = [held for held in self._held.values() if held.denoising]
+            images = sum(held.images for held in denoising)
+            reserved = sum(held.images for held in denoising if held.reserved)
+            tenants = frozenset(held.lease.job.tenant for held in denoising)
+            return Load(images - reserved, reserved, tenants)
+
+    def hold(self, lease: Lease, images: int, *, reserved: bool = False) -> None:
         """A lease was taken; `images` are still to be made. An older one on the job is lost."""
         with self._lock:
             for token, held in list(self._held.items()):
                 if held.lease.job.id == lease.job.id:
                     self._drop(token, Drop.LOST)
-            self._held[lease.token] = _Held(lease, images, step=lease.job.step)
+            self._held[lease.token] = _Held(lease, images, reserved, step=lease.job.step)
 
     def get(self, token: str) -> Lease | None:
         """The lease of a token, or None when it is no longer held."""

@@ -15,15 +15,19 @@ from types import FrameType
 import torch
 
 from service.engine.engine import Engine
+from service.engine.maker import maker_of
 from service.engine.runner import ModelRunner
 from service.engine.shelf import Bounds
 from service.errors import Unavailable
+from service.policy import load_image_check
 from service.queue.presence import WorkerPresence
 from service.settings import Settings
-from service.version import service_version
 from service.wiring import build_catalog, build_leases, build_store, require_redis, served_specs
 from service.worker.courier import Courier
+from service.worker.finishing import Finisher
 from service.worker.leases import Heartbeat, HeldLeases
+from service.worker.leasing import Leasing, Rest
+from service.worker.work_rate import WorkRate
 from service.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -38,7 +42,8 @@ def run_worker(settings: Settings, worker_id: str) -> None:
     """Serves jobs until a signal; returns once drained.
 
     Raises:
-        ServiceError: Redis isn't configured or can't be reached.
+        ServiceError: Redis isn't configured or can't be reached, or the check of images can't be
+            imported.
         ModelError: the weights can't be loaded, or the device isn't there.
     """
     require_redis(settings)
@@ -61,32 +66,63 @@ def run_worker(settings: Settings, worker_id: str) -> None:
 
 
 def build_worker(settings: Settings, worker_id: str, runner: ModelRunner) -> Worker:
-    """A worker around loaded pipelines, not yet running."""
-    held = HeldLeases()
-    engine = Engine(runner, settings.worker.max_batch)
-    capacity = 2 * settings.worker.max_batch
+    """A worker around loaded pipelines, not yet running.
+
+    It holds twice what shares a step, and once more of newcomers, who so never wait for a place.
+    """
+    clock = time.monotonic
+    held, rest, rate = HeldLeases(), Rest(clock), WorkRate()
+    max_batch = settings.worker.max_batch
+    engine = Engine(runner, max_batch)
 
     def presence() -> WorkerPresence:
         return WorkerPresence(
             id=worker_id,
             models=runner.models,
             device=runner.device,
-            max_batch=engine.max_batch,
+            max_batch=max_batch,
             trajectories=held.trajectories,
+            work_rate=rate.per_second,
         )
 
-    clock = time.monotonic
     heartbeat = Heartbeat(build_leases(settings, worker_id), held, presence, settings.queue, clock)
     courier = Courier(
         build_leases(settings, worker_id),
         build_store(settings),
         held,
+        rest=rest,
         sizes=_sizes(settings, runner.models),
-        capacity=capacity,
-        version=service_version(),
+        finisher=_finisher(settings, runner),
         clock=clock,
     )
-    return Worker(engine, courier, heartbeat, held, drain_s=settings.worker.drain_s, clock=clock)
+    leasing = Leasing(
+        build_leases(settings, worker_id),
+        held,
+        accept=courier.accept,
+        rest=rest,
+        models=runner.models,
+        capacity=2 * max_batch,
+        reserve=max_batch,
+        clock=clock,
+    )
+    return Worker(
+        engine,
+        leasing,
+        courier,
+        heartbeat,
+        held,
+        rate=rate,
+        drain_s=settings.worker.drain_s,
+        clock=clock,
+    )
+
+
+def _finisher(settings: Settings, runner: ModelRunner) -> Finisher:
+    """Makes files of what this worker draws, as its policy has it."""
+    catalog = build_catalog(settings)
+    specs = {name: catalog[name] for name in runner.models}
+    check = load_image_check(settings.policy.image_check)
+    return Finisher(specs, maker_of(runner.device, settings.worker.dtype), check)
 
 
 def _sizes(settings: Settings, models: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -1,13 +1,15 @@
 """Worker: the step loop. One thread owns the device and nothing else may touch it.
 
 The loop takes arrivals into the engine, drops what was canceled or lost, steps, and hands what came
-out to the courier; the heartbeat keeps the leases meanwhile. It waits for neither network nor disk.
+out to the courier; leasing brings new jobs and the heartbeat keeps the leases meanwhile. It waits
+for neither network nor disk.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty
+from threading import Thread
 
 from model.errors import ModelError
 from service.engine.engine import Engine, Failure, StepOutput
@@ -23,6 +25,8 @@ from service.worker.courier import (
     PreviewReady,
 )
 from service.worker.leases import Drop, Heartbeat, HeldLeases
+from service.worker.leasing import Leasing
+from service.worker.work_rate import WorkRate
 
 IDLE_S = 0.2
 SUMMARY_S, IDLE_SUMMARY_S = 10.0, 1.0
@@ -55,9 +59,11 @@ class Worker:
 
     Args:
         engine: with its pipelines loaded.
+        leasing: not started yet.
         courier: not started yet.
         heartbeat: not started yet.
-        held: the leases that the three share.
+        held: the leases that all of them share.
+        rate: told of every step.
         drain_s: time to finish what is in flight once told to stop.
         clock: seconds that never go back.
     """
@@ -65,21 +71,26 @@ class Worker:
     def __init__(
         self,
         engine: Engine,
+        leasing: Leasing,
         courier: Courier,
         heartbeat: Heartbeat,
         held: HeldLeases,
         *,
+        rate: WorkRate,
         drain_s: float,
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
+        self._leasing = leasing
         self._courier = courier
         self._heartbeat = heartbeat
         self._held = held
+        self._rate = rate
         self._drain_s = drain_s
         self._clock = clock
         self._stopping = False  # no Event: its lock is not safe in a signal handler
         self._tally = _Tally(clock())
+        self._busy_since_s = clock()
         self._waiting: Arrival | None = None  # its model has no room until those in flight end
 
     def stop(self) -> None:
@@ -97,6 +108,7 @@ class Worker:
         """
         self._heartbeat.start()
         self._courier.start()
+        self._leasing.start()
         while not self._stopping:
             self._turn(IDLE_S)
         self._drain()
@@ -104,15 +116,23 @@ class Worker:
     def _turn(self, wait_s: float) -> None:
         """One round of the loop: drops, arrivals, one step."""
         self._heartbeat.moved()
-        if not (self._courier.is_alive() and self._heartbeat.is_alive()):
-            raise RuntimeError("A thread of the worker has died; its traceback says why.")
+        self._require_threads()
         self._leave()
-        self._admit(0.0 if self._engine.trajectories else wait_s)
+        if self._engine.trajectories:
+            self._admit(0.0)
+        else:
+            self._admit(wait_s)
+            self._busy_since_s = self._clock()
         if self._engine.trajectories:
             output = self._engine.step()
             self._report(output)
             self._hand_out(output)
         self._summarize()
+
+    def _require_threads(self) -> None:
+        alive = self._courier.is_alive() and self._heartbeat.is_alive()
+        if not (alive and (self._stopping or self._leasing.is_alive())):
+            raise RuntimeError("A thread of the worker has died; its traceback says why.")
 
     def _leave(self) -> None:
         """Lets go of what was canceled, lost or given back."""
@@ -153,12 +173,16 @@ class Worker:
             self._courier.send(JobDone(token))
             return
         try:
-            self._engine.add(token, job.params, finished, arrival.pictures)
+            self._engine.add(token, job.params, finished, arrival.pictures, job.tenant)
         except (ModelError, JobError) as error:
             self._fail(token, error)
 
     def _hand_out(self, output: StepOutput) -> None:
         """Sends on what a step brought; the engine knows a job by its lease's token."""
+        for token, waited in output.started.items():
+            if lease := self._held.get(token):
+                extra = {"job_id": lease.job.id, "waited_steps": waited}
+                logger.debug("first step", extra=extra)
         for token, step in output.progress.items():
             self._held.progress(token, step)
         for preview in output.previews:
@@ -182,20 +206,24 @@ class Worker:
         """Finishes what is in flight within the time there is; the courier hands back the rest."""
         until = self._clock() + self._drain_s
         logger.info("draining", extra={"jobs": len(self._held), "drain_s": self._drain_s})
-        self._courier.stop_leasing()
+        self._leasing.stop()
         while self._clock() < until - DELIVERY_SHARE * self._drain_s:
             self._turn(0.0)
             if self._is_idle():
                 break
+        self._await(self._leasing, until)  # what it brought last is handed back too
         self._courier.finish()
-        while self._courier.is_alive() and self._clock() < until:
-            self._heartbeat.moved()
-            self._courier.join(timeout=IDLE_S)
+        self._await(self._courier, until)
         self._courier.hurry()
         self._courier.join(timeout=1.0)
         self._heartbeat.stop()
         self._heartbeat.join(timeout=1.0)
         logger.info("drained", extra={"leases_left": len(self._held)})
+
+    def _await(self, thread: Thread, until: float) -> None:
+        while thread.is_alive() and self._clock() < until:
+            self._heartbeat.moved()
+            thread.join(timeout=IDLE_S)
 
     def _is_idle(self) -> bool:
         waiting = self._waiting is not None or not self._courier.arrivals.empty()
@@ -203,6 +231,9 @@ class Worker:
 
     def _report(self, output: StepOutput) -> None:
         self._tally.count(output)
+        now = self._clock()
+        self._rate.count(output.work, now - self._busy_since_s)
+        self._busy_since_s = now
         if output.batch_key is not None:
             logger.debug(
                 "step",

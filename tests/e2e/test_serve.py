@@ -104,7 +104,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends(settings: Settings) -> Non
             if event.name == "progress":
                 steps.append(event.data["step"])
                 if len(steps) == 1:
-                    pid = service.worker_pid()
+                    pid = service.pid("worker")
                     assert pid is not None
                     os.kill(pid, signal.SIGKILL)
         job = client.get(job_id)

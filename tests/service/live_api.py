@@ -86,9 +86,10 @@ class Worker:
         self._id = worker_id
         self.leases = RedisLeases(redis.url or "", worker=worker_id, prefix=redis.prefix)
 
-    def announce(self) -> None:
-        """Says that it lives and serves the model `tiny`."""
-        self.leases.announce(WorkerPresence(id=self._id, models=("tiny",)))
+    def announce(self, work_rate: float | None = None) -> None:
+        """Says that it lives and serves the model `tiny`, and how fast it is."""
+        presence = WorkerPresence(id=self._id, models=("tiny",), work_rate=work_rate)
+        self.leases.announce(presence)
 
     def take_next(self) -> Lease:
         """Leases the job that comes next, as soon as it is there."""

@@ -5,79 +5,139 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import format_sse_event
 
+from service.api.auth import NO_KEY
 from service.api.dependencies import JobDep, LinksDep
 from service.api.problems import declared
-from service.api.services import ServicesDep
+from service.api.services import Services, ServicesDep
+from service.api.signed import ExpiresQuery, SignatureQuery, signed_job
 from service.api.streams import EventStream
 from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
-from service.events import Event, Image, Progress, event_to_record
+from service.events import Event, Image, Preview, Progress, event_to_record
 from service.jobs import Job
-from service.queue.redis import RedisJobQueue
-from service.views.job import image_view
-from service.views.links import Links
+from service.views.job import image_view, job_view
+from service.views.links import Links, events_path
 
-router = APIRouter(prefix="/v1/jobs", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"])
 
 
 _END = "end"
-_EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
+_SNAPSHOT = "snapshot"
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+_ID_SCHEMA: dict[str, Any] = {"pattern": f"^({_EVENT_ID.pattern}|{_END})?$"}
 _RECONNECT_AFTER_MS = 2000
 _RETRY_S = 1.0
 _STREAM = {
     "description": "`queued`, `started`, `progress`, `preview`, `image`, one of `succeeded`, "
-    "`failed` and `canceled`, then `end`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "`failed` and `canceled`, then `end`; a `snapshot` stands for events that are gone",
+    "content": {
+        "text/event-stream": {
+            "itemSchema": {
+                "type": "object",
+                "properties": {
+                    "event": {"type": "string"},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                    "id": {"type": "string"},
+                    "retry": {"type": "integer"},
+                },
+            }
+        }
+    },
 }
+_SEEN = {"description": "the client has seen the end"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which events a client asks for: those after one, with previews or without."""
+
+    after: str | None
+    previews: bool
+
+
+async def _wanted(
+    last_event_id: Annotated[
+        str | None, Header(description="resume after this event", json_schema_extra=_ID_SCHEMA)
+    ] = None,
+    query_id: Annotated[
+        str | None,
+        Query(
+            alias="last_event_id",
+            description="the same, without a header",
+            json_schema_extra=_ID_SCHEMA,
+        ),
+    ] = None,
+    previews: Annotated[bool, Query(description="whether `preview` events are sent")] = True,
+) -> _Wanted:
+    after = last_event_id or query_id or None
+    if after not in (None, _END) and not _EVENT_ID.fullmatch(after):
+        where = "/header/last-event-id" if last_event_id else "/query/last_event_id"
+        raise InvalidRequest.of([FieldError(where, "not the id of an event of this stream")])
+    return _Wanted(after, previews)
+
+
+_WantedDep = Annotated[_Wanted, Depends(_wanted)]
 
 
 @router.get(
-    "/{job_id}/events",
+    "/jobs/{job_id}/events",
     response_class=Response,
-    responses={
-        200: _STREAM,
-        204: {"description": "the client has seen the end"},
-        **declared(404, 422),
-    },
+    responses={200: _STREAM, 204: _SEEN, **declared(404, 422)},
 )
 async def get_events(
-    job: JobDep,
-    services: ServicesDep,
-    links: LinksDep,
-    last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
-    query_id: Annotated[
-        str | None, Query(alias="last_event_id", description="the same, without a header")
-    ] = None,
+    job: JobDep, services: ServicesDep, links: LinksDep, wanted: _WantedDep
 ) -> Response:
     """The events of a job, from its first or from `Last-Event-ID` on, until it ends."""
-    after = last_event_id or query_id or None
-    if after == _END:
+    return _answer(job, services, links, wanted)
+
+
+@router.get(
+    "/events/{job_id}",
+    response_class=Response,
+    openapi_extra=NO_KEY,
+    responses={200: _STREAM, 204: _SEEN, **declared(403, 404, 422)},
+)
+async def get_signed_events(
+    services: ServicesDep,
+    links: LinksDep,
+    wanted: _WantedDep,
+    job_id: str,
+    expires: ExpiresQuery,
+    signature: SignatureQuery,
+) -> Response:
+    """The same by the link `events_signed` of a job; asks for no key."""
+    job = await signed_job(services, job_id, events_path(job_id), expires, signature)
+    return _answer(job, services, links, wanted)
+
+
+def _answer(job: Job, services: Services, links: Links, wanted: _Wanted) -> Response:
+    if wanted.after == _END:
         return Response(status_code=204)
-    if after is not None and not _EVENT_ID.fullmatch(after):
-        where = "/header/last-event-id" if last_event_id else "/query/last_event_id"
-        raise InvalidRequest.of([FieldError(where, "not the id of an event of this stream")])
-    events = _blocks(services.queue, job, links, after)
-    return EventStream(events, services.settings.api.keepalive_s)
+    return EventStream(_blocks(services, job, links, wanted), services.settings.api.keepalive_s)
 
 
 async def _blocks(
-    queue: RedisJobQueue, job: Job, links: Links, after: str | None
+    services: Services, job: Job, links: Links, wanted: _Wanted
 ) -> AsyncGenerator[bytes, None]:
-    """Every event as a block of the stream; outlives a queue that can't be reached for a while."""
+    """The stream in blocks; outlives a queue that can't be reached for a while."""
     yield format_sse_event(retry=_RECONNECT_AFTER_MS)
-    job_id = job.id
+    queue, after, whole = services.queue, wanted.after, True
     while True:
         try:
-            async with contextlib.aclosing(queue.follow(job_id, after)) as events:
+            async with contextlib.aclosing(queue.follow(job.id, after)) as events:
                 async for event_id, event in events:
+                    if whole and int(event_id) != int(after or 0) + 1:
+                        whole = False  # events are numbered without gaps: some are gone
+                        yield await _snapshot(services, job, links)
                     after = event_id
-                    data = json.dumps(_data(job, links, event))
-                    yield format_sse_event(event=event.name, data_str=data, id=event_id)
-            ended = await queue.get(job_id)
+                    if wanted.previews or not isinstance(event, Preview):
+                        yield _block(event.name, _data(job, links, event), event_id)
+            ended = await queue.get(job.id)
         except Unavailable:
             await asyncio.sleep(_RETRY_S)
         except NotFound:
@@ -85,8 +145,18 @@ async def _blocks(
         else:
             break
     if ended is not None:
-        data = json.dumps({"type": _END, "job_id": job_id, "status": ended.status})
-        yield format_sse_event(event=_END, data_str=data, id=_END)
+        yield _block(_END, {"type": _END, "job_id": job.id, "status": ended.status}, _END)
+
+
+async def _snapshot(services: Services, job: Job, links: Links) -> bytes:
+    """The job as it is now. Without an id: whoever resumes still gets the events that follow."""
+    view = job_view(await services.queue.get(job.id) or job, links)
+    data = {"type": _SNAPSHOT, "job_id": job.id, "job": view.model_dump(mode="json")}
+    return _block(_SNAPSHOT, data)
+
+
+def _block(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
+    return format_sse_event(event=name, data_str=json.dumps(data), id=event_id)
 
 
 def _data(job: Job, links: Links, event: Event) -> dict[str, Any]:

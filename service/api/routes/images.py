@@ -1,34 +1,28 @@
 """Finished images, as bytes: for their owner's key, or for whoever has a signed link."""
 
-import asyncio
-import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from service.api.auth import NO_KEY
+from service.api.declarations import IMAGE_CONTENT, UNCHANGED
 from service.api.dependencies import JobDep
-from service.api.entity_tags import is_held
+from service.api.image_bytes import image_response
 from service.api.problems import declared
-from service.api.services import Services, ServicesDep
-from service.errors import Forbidden, NotFound
-from service.jobs import ImageRecord, Job, is_job_id
-from service.views.links import EXTENSIONS, file_path
+from service.api.services import ServicesDep
+from service.api.signed import ExpiresQuery, SignatureQuery, signed_image
+from service.errors import NotFound
 
 router = APIRouter(tags=["images"])
 
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-_FOUND = {
-    "description": "the image",
-    "content": {"image/png": _BYTES, "image/jpeg": _BYTES, "image/webp": _BYTES},
-}
-_UNCHANGED = {"description": "not changed"}
+_FOUND = {"description": "the image", "content": IMAGE_CONTENT}
+_PART = {**_FOUND, "description": "the bytes that `Range` asks for"}
 
 
 @router.get(
     "/v1/jobs/{job_id}/images/{index}",
     response_class=Response,
-    responses={200: _FOUND, 304: _UNCHANGED, **declared(404, 422)},
+    responses={200: _FOUND, 206: _PART, 304: UNCHANGED, **declared(404, 416, 422)},
 )
 async def get_image(
     request: Request,
@@ -47,47 +41,20 @@ async def get_image(
     "/v1/files/{job_id}/{name}",
     response_class=Response,
     openapi_extra=NO_KEY,
-    responses={200: _FOUND, 304: _UNCHANGED, **declared(403, 404, 422)},
+    responses={200: _FOUND, 206: _PART, 304: UNCHANGED, **declared(403, 404, 416, 422)},
 )
 async def get_file(
     request: Request,
     services: ServicesDep,
     job_id: str,
     name: str,
-    expires: Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")],
-    signature: Annotated[str, Query(max_length=128)],
+    expires: ExpiresQuery,
+    signature: SignatureQuery,
 ) -> Response:
     """An image by the signed link of a job's `images`; asks for no key."""
-    signer = await services.signing.signer()
     path = f"/v1/files/{job_id}/{name}"
-    if not signer.verify(path, expires, signature, now_s=time.time()):
-        raise Forbidden("The link's signature is wrong, or its time is over: fetch the job anew.")
-    job = await services.queue.get(job_id) if is_job_id(job_id) else None
-    images = job.images if job else ()
-    record = next((image for image in images if file_path(job_id, image) == path), None)
-    if job is None or record is None:
-        raise NotFound("There is no such image any more.")
+    job, record = await signed_image(services, job_id, path, expires, signature)
     return await image_response(request, job, record, services)
-
-
-async def image_response(
-    request: Request, job: Job, record: ImageRecord, services: Services
-) -> Response:
-    """The bytes of an image, or 304 where the client has them.
-
-    Raises:
-        NotFound: the store has lost them.
-        Unavailable: the store can't be reached.
-    """
-    tag = f'"{record.sha256}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable"}
-    if is_held(request, tag):
-        return Response(status_code=304, headers=headers)
-    data = await asyncio.to_thread(services.store.get, record.key)
-    name = f"{job.id}-{record.index}.{EXTENSIONS[record.content_type]}"
-    headers["Content-Disposition"] = f'inline; filename="{name}"'
-    headers["X-Content-Type-Options"] = "nosniff"
-    return Response(data, headers=headers, media_type=record.content_type)
 
 
 def _why(index: int, count: int) -> str:

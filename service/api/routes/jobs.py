@@ -1,171 +1,223 @@
-"""Jobs: submit, look, list, cancel."""
+"""Jobs: submit, look, list, cancel, delete."""
 
+import asyncio
+import dataclasses
 import logging
-import re
-from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from service.api.auth import PrincipalDep
-from service.api.bodies import SUBMISSION_BODY, SubmissionDep
-from service.api.dependencies import JobDep, LinksDep, TenantDep
-from service.api.entity_tags import entity_tag, is_held
+from service.api.bodies import read_submission
+from service.api.declarations import (
+    ACCEPTED,
+    FINISHED,
+    SUBMISSION_BODY,
+    SUBMISSION_HEADERS,
+    UNCHANGED,
+)
+from service.api.dependencies import JobDep, LinksDep, TenantDep, find_standing, links_of
+from service.api.direct import DirectRoute, principal_of
+from service.api.entity_tags import is_held, job_state, job_tag
+from service.api.image_bytes import first_image_response
 from service.api.intake import hold, take, terms_of
+from service.api.outlook import shown, shown_accepted, shown_one, standing_of, standings_of
+from service.api.preferences import preferences, wanted_image
 from service.api.problems import declared
-from service.api.schemas import JobList
-from service.api.services import Services, ServicesDep
-from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from service.api.schemas import JobList, Moment
+from service.api.services import Services, ServicesDep, services_of
+from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
-from service.views.job import JobView, job_view
-from service.views.links import Links, job_path
+from service.queue.records import JobFilter, Standing
+from service.views.job import JobView
+from service.views.links import job_path
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+direct = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DirectRoute)
 
 _POLL_AFTER_S = "1"
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\b", re.IGNORECASE | re.ASCII)
 
-PreferHeader = Annotated[str | None, Header(description="`wait=N`: answer when done, or in N s")]
-CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page")]
-_ACCEPTED = {
-    "description": "accepted; poll `Location`",
-    "headers": {
-        "Location": {"schema": {"type": "string"}, "description": "path of the job"},
-        "Retry-After": {"schema": {"type": "integer"}, "description": "seconds"},
-    },
+CursorQuery = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="`next_cursor` of a page",
+        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
+    ),
+]
+_WAIT = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
+_JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_WAIT_QUERY = {
+    "name": "wait",
+    "in": "query",
+    "required": False,
+    "description": "s; answers early when the job ends or changes",
+    "schema": {"type": "number", "minimum": 0, "default": 0.0},
 }
 
 
-@router.post(
+async def _wanted(
+    status: JobStatus | None = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    created_after: Annotated[Moment | None, Query(description="or at that time")] = None,
+    created_before: Moment | None = None,
+) -> JobFilter:
+    return JobFilter(
+        status=status,
+        model=model,
+        created_after_ms=_unix_ms(created_after),
+        created_before_ms=_unix_ms(created_before),
+    )
+
+
+WantedDep = Annotated[JobFilter, Depends(_wanted)]
+
+
+@direct.post(
     "",
     status_code=202,
     response_model=JobView,
-    openapi_extra={"requestBody": SUBMISSION_BODY},
-    responses={
-        200: {"model": JobView, "description": "finished within `Prefer: wait=N`"},
-        202: _ACCEPTED,
-        **declared(400, 413, 415, 422, 429),
-    },
+    openapi_extra={"requestBody": SUBMISSION_BODY, "parameters": SUBMISSION_HEADERS},
+    responses={200: FINISHED, 202: ACCEPTED, **declared(400, 408, 409, 413, 415, 422, 429, 504)},
 )
-async def submit(
-    request: Request,
-    submission: SubmissionDep,
-    services: ServicesDep,
-    principal: PrincipalDep,
-    links: LinksDep,
-    prefer: PreferHeader = None,
-) -> Response:
-    """Accepts a job."""
+async def submit(request: Request) -> Response:
+    """Accepts a job; `Accept: image/*` with `Prefer: wait` gives its first image."""
+    services, principal = services_of(request), principal_of(request)
+    submission, links = await read_submission(request), await links_of(request)
+    asked, image_format = preferences(request), wanted_image(request)
     terms = terms_of(request, submission.members, submission.files)
+    submission = submission.in_format(image_format)
     accepted = await take(request, submission, terms, services, principal)
-    job = accepted.job
-    headers = {"Location": job_path(job.id), "Vary": "Prefer"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    wait = _PREFER_WAIT.search(prefer or "")
-    if wait:
-        headers["Preference-Applied"] = f"wait={wait[1]}"
-    if wait:
-        job = await hold(request, job, _bounded(float(wait[1]), services), services)
-    view = await _view_of_accepted(job, services, links)
-    if not view.status.is_final:
-        headers["Retry-After"] = _POLL_AFTER_S
-    return _json(view, 200 if view.status.is_final else 202, headers)
+    standing = Standing(accepted.job, accepted.queue_position, accepted.work_before)
+    wait_s = asked.wait_s(services.settings.api.max_wait_s)
+    if wait_s and not accepted.job.status.is_final:
+        standing = await _held(request, accepted.job, wait_s, services)
+    finished = standing.job.status.is_final
+    said = {
+        "Location": job_path(accepted.job.id),
+        "Vary": "Prefer, Accept",
+        **asked.applied(finished=finished),
+        **({"Idempotency-Replayed": "true"} if accepted.replayed else {}),
+    }
+    if finished and image_format:
+        response = await first_image_response(request, standing.job, services, links)
+        response.headers.update(said)
+        return response
+    view = await shown_accepted(standing, services, links)
+    return _answer(view, 200 if finished else 202, said)
 
 
 @router.get("", responses=declared(422))
 async def list_jobs(
+    request: Request,
+    response: Response,
     services: ServicesDep,
     tenant: TenantDep,
     links: LinksDep,
+    wanted: WantedDep,
     cursor: CursorQuery = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    status: JobStatus | None = None,
 ) -> JobList:
-    """Jobs, newest first."""
+    """Jobs, newest first; a page may be short and yet not the last."""
     try:
         jobs, next_cursor = await services.queue.list(
-            tenant, cursor=cursor, limit=limit, status=status
+            tenant, cursor=cursor, limit=limit, **dataclasses.asdict(wanted)
         )
     except InvalidRequest as error:
         raise InvalidRequest.of([FieldError("/query/cursor", error.detail)]) from error
+    standings = await standings_of(jobs, services)
+    if next_cursor is not None:
+        page = request.url.include_query_params(cursor=next_cursor)
+        response.headers["Link"] = f'<{links.to(f"{page.path}?{page.query}")}>; rel="next"'
     return JobList(
-        data=await _views(jobs, services, links),
+        data=await shown(standings, services, links),
         has_more=next_cursor is not None,
         next_cursor=next_cursor,
     )
 
 
-@router.get(
+@direct.get(
     "/{job_id}",
     response_model=JobView,
-    responses={304: {"description": "as the `If-None-Match` has it"}, **declared(404, 422)},
+    openapi_extra={"parameters": [_JOB_ID, _WAIT_QUERY]},
+    responses={304: UNCHANGED, **declared(404, 422)},
 )
-async def get_job(
-    request: Request,
-    job: JobDep,
-    services: ServicesDep,
-    links: LinksDep,
-    wait: Annotated[
-        float, Query(ge=0, allow_inf_nan=False, description="s; answers early when the job ends")
-    ] = 0.0,
-) -> Response:
-    """A job, at once or when it is final."""
-    if wait > 0 and not job.status.is_final:
-        job = await services.queue.wait(job.id, _bounded(wait, services))
-    body = await _view(job, services, links)
-    tag = entity_tag(body.model_dump_json())
+async def get_job(request: Request) -> Response:
+    """A job: at once, or, with `wait`, when it ends or is no longer as `If-None-Match` has it."""
+    services, links, wait = services_of(request), await links_of(request), _wait_s(request)
+    job_id, tenant = request.path_params["job_id"], principal_of(request).tenant
+    standing = await find_standing(job_id, services, tenant)
+    view = await shown_one(standing, services, links)
+    tag = job_tag(standing.job, view)
+    held, conditional = is_held(request, tag), "if-none-match" in request.headers
+    if wait > 0 and not view.status.is_final and (held or not conditional):
+        before = job_state(standing.job)
+        wait_s = min(wait, services.settings.api.max_wait_s)
+        job = await services.queue.wait(
+            view.id, wait_s, until=lambda job: conditional and job_state(job) != before
+        )
+        standing = await standing_of(job, services)
+        view = await shown_one(standing, services, links)
+        tag = job_tag(standing.job, view)
+        held = is_held(request, tag)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if not job.status.is_final:
-        headers["Retry-After"] = _POLL_AFTER_S
-    if is_held(request, tag):
+    if held:
         return Response(status_code=304, headers=headers)
-    return _json(body, 200, headers)
+    return _answer(view, 200, headers)
 
 
-@router.post("/{job_id}/cancel", responses=declared(404, 422))
-async def cancel_job(job: JobDep, services: ServicesDep, links: LinksDep) -> JobView:
+@router.post("/{job_id}/cancel", response_model=JobView, responses=declared(404, 422))
+async def cancel_job(job: JobDep, services: ServicesDep, links: LinksDep) -> Response:
     """Stops a job; one that is already final stays as it is."""
     canceled = await services.queue.cancel(job.id, "canceled by the client")
     if canceled is None:
         raise NotFound(f"There is no job {job.id!r} any more.")
     log.info("job cancel asked", extra={"job_id": job.id})
-    return await _view(canceled, services, links)
+    return _answer(await shown_one(Standing(canceled, None, None), services, links), 200, {})
 
 
-def _bounded(wait_s: float, services: Services) -> float:
-    return min(wait_s, services.settings.api.max_wait_s)
+@router.delete("/{job_id}", status_code=204, responses=declared(404, 409, 422))
+async def delete_job(job: JobDep, services: ServicesDep) -> None:
+    """Removes a final job, its events and its images; what it started from may serve others."""
+    if not job.status.is_final:
+        raise Conflict(f"Job {job.id} is {job.status}: cancel it first, and wait for its end.")
+    # The record goes last, so that whoever was interrupted can ask again.
+    for image in job.images:
+        await asyncio.to_thread(services.store.delete, image.key)
+    if await services.queue.delete(job.id) is None:
+        raise NotFound(f"There is no job {job.id!r} any more.")
+    log.info("job deleted", extra={"job_id": job.id})
 
 
-async def _view_of_accepted(job: Job, services: Services, links: Links) -> JobView:
-    """The job with its place in the queue, or without it if Redis goes: it is accepted."""
+def _wait_s(request: Request) -> float:
     try:
-        return await _view(job, services, links)
+        return _WAIT.validate_python(request.query_params.get("wait", 0.0))
+    except ValidationError as error:
+        found = [{**each, "loc": ("query", "wait")} for each in error.errors()]
+        raise RequestValidationError(found) from error
+
+
+def _unix_ms(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
+async def _held(request: Request, job: Job, wait_s: float, services: Services) -> Standing:
+    """The job after the wait that its client prefers, and what is before it, if that is known."""
+    job = await hold(request, job, wait_s, services)
+    try:
+        return await standing_of(job, services)
     except Unavailable:
-        return job_view(job, links)
+        return Standing(job, None, None)
 
 
-async def _view(job: Job, services: Services, links: Links) -> JobView:
-    return (await _views([job], services, links))[0]
-
-
-async def _views(jobs: Sequence[Job], services: Services, links: Links) -> list[JobView]:
-    """The jobs with what only this moment knows: places in the queue, and who could serve them."""
-    if all(job.status is not JobStatus.QUEUED for job in jobs):
-        return [job_view(job, links) for job in jobs]
-    served = {model for worker in await services.queue.workers() for model in worker.models}
-    views = []
-    for job in jobs:
-        if job.status is not JobStatus.QUEUED:
-            views.append(job_view(job, links))
-            continue
-        model = job.params.model
-        warnings = () if model in served else (f"no live worker serves the model {model!r}",)
-        position = await services.queue.queue_position(job.id)
-        views.append(job_view(job, links, queue_position=position, warnings=warnings))
-    return views
-
-
-def _json(body: JobView, status: int, headers: dict[str, str]) -> Response:
-    return Response(body.model_dump_json(), status, headers, media_type="application/json")
+def _answer(view: JobView, status: int, headers: dict[str, str]) -> Response:
+    if not view.status.is_final:
+        headers["Retry-After"] = _POLL_AFTER_S
+    spent = {"queue": view.metrics.queue_seconds, "run": view.metrics.run_seconds}
+    timing = [f"{name};dur={1000 * s:.0f}" for name, s in spent.items() if s is not None]
+    if timing:
+        headers["Server-Timing"] = ", ".join(timing)
+    return Response(view.model_dump_json(), status, headers, media_type="application/json")

@@ -11,7 +11,7 @@ from service.api.bodies import read_form
 from service.api.dependencies import TenantDep, is_form
 from service.api.problems import declared
 from service.api.schemas import UploadView
-from service.api.services import ServicesDep
+from service.api.services import Services, ServicesDep
 from service.errors import FieldError, InvalidRequest
 from service.store.inputs import keep_input
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 _FIELD = "image"
 _BYTES = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "properties": {_FIELD: _BYTES}, "required": [_FIELD]}
-_BODY = {
+PICTURE_BODY = {
     "required": True,
     "content": {
         "application/octet-stream": {"schema": _BYTES},
@@ -31,14 +31,14 @@ _BODY = {
 
 
 @router.post(
-    "", status_code=201, responses=declared(413, 422), openapi_extra={"requestBody": _BODY}
+    "",
+    status_code=201,
+    responses=declared(400, 408, 413, 422),
+    openapi_extra={"requestBody": PICTURE_BODY},
 )
 async def upload(request: Request, services: ServicesDep, tenant: TenantDep) -> UploadView:
     """Keeps a picture, so that jobs of the same tenant may name it by its id."""
-    data, pointer = await _read(request)
-    largest = services.settings.api.max_picture_bytes
-    if len(data) > largest:
-        raise _refusal(pointer, f"has more than {largest} bytes")
+    data, pointer = await read_upload(request, services)
     async with services.unpacking:
         picture = await asyncio.to_thread(_unpacked, data, pointer)
     digest = await asyncio.to_thread(keep_input, services.store, data)
@@ -46,8 +46,20 @@ async def upload(request: Request, services: ServicesDep, tenant: TenantDep) -> 
     return UploadView(id=digest, width=picture.width, height=picture.height, bytes=len(data))
 
 
+async def read_upload(request: Request, services: Services) -> tuple[bytes, str]:
+    """The bytes of a picture, sent as they are or as a file of a form, and their pointer.
+
+    Raises:
+        InvalidRequest: there is none, or it is too large.
+    """
+    data, pointer = await _read(request)
+    largest = services.settings.api.max_picture_bytes
+    if len(data) > largest:
+        raise _refusal(pointer, f"has more than {largest} bytes")
+    return data, pointer
+
+
 async def _read(request: Request) -> tuple[bytes, str]:
-    """The bytes of a picture, sent as they are or as a file of a form, and their pointer."""
     if not is_form(request):
         return await request.body(), ""
     form = await read_form(request)

@@ -11,6 +11,7 @@ call('RENAME', job_key(id), gone)
 call('HSET', gone, 'nonce', A.nonce)
 call('PEXPIRE', gone, REPEATED_MS)
 call('DEL', P .. 'events:' .. id, P .. 'updates:' .. id)
+forget_deliveries(id)
 call('ZREM', P .. 'jobs:' .. job.tenant, id)
 call('ZREM', P .. 'expiring', job.tenant .. ' ' .. id)
 local idempotency = job.idempotency and P .. 'idempotency:' .. job.tenant .. ':' .. job.idempotency

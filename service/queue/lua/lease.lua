@@ -29,8 +29,10 @@ for _, tenant in ipairs(A.busy) do busy[tenant] = true end
 
 -- Takes a tenant's next job out of the queue; nil when it may have none, or its time was over.
 local function next_of(model, tenant, start)
-  looks = looks - 1
-  if at_cap(tenant) then return park(model, tenant, start) end
+  if at_cap(tenant) then
+    looks = looks - 1
+    return park(model, tenant, start)
+  end
   local ready = ready_key(model, tenant)
   local id = call('ZPOPMIN', ready)[1]
   local job = load(id)
@@ -41,7 +43,10 @@ local function next_of(model, tenant, start)
   else
     deactivate(model, tenant, start + cost)
   end
-  if reason then return stop(id, job, reason) end
+  if reason then
+    looks = looks - 1
+    return stop(id, job, reason)
+  end
   return id, job
 end
 

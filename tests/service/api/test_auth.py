@@ -144,6 +144,19 @@ def test_every_other_route_asks_for_a_key(api: LiveApi) -> None:
     assert asked >= 8
 
 
+def test_a_route_that_must_have_a_signature_asks_for_no_key(api: LiveApi) -> None:
+    paths = api.http.get("/openapi.json").json()["paths"]
+    signed = {
+        path: operation.get("security")
+        for path, operations in paths.items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "signature" and parameter["required"]
+    }
+    assert "/v1/files/{job_id}/{name}" in signed
+    assert all(security == [] for security in signed.values()), signed
+
+
 def test_a_signed_link_needs_no_key_and_no_other_link_works(api: LiveApi, worker: Worker) -> None:
     job_id = api.submit()
     lease = worker.take()

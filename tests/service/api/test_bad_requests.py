@@ -171,10 +171,10 @@ def test_cancelling_an_unknown_job_is_not_found(shared_api: LiveApi) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("PUT", "/v1/jobs", "GET, POST"),
-        ("DELETE", "/v1/jobs/job_1", "GET"),
-        ("GET", "/v1/jobs/job_1/cancel", "POST"),
-        ("POST", "/healthz", "GET"),
+        ("PUT", "/v1/jobs", "GET, HEAD, OPTIONS, POST"),
+        ("PATCH", "/v1/jobs/job_1", "DELETE, GET, HEAD, OPTIONS"),
+        ("GET", "/v1/jobs/job_1/cancel", "OPTIONS, POST"),
+        ("POST", "/healthz", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_another_method_is_answered_with_the_allowed_ones(

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from service.events import Preview, Progress
 from service.jobs import JobFailure
@@ -157,3 +158,65 @@ def test_a_client_that_leaves_does_not_disturb_the_others(api: LiveApi, worker: 
             next(leaving)
         worker.finish(worker.take(), b"image")
         assert [block["event"] for block in live][-1] == "end"
+
+
+def forget_progress(api: LiveApi, job_id: str) -> None:
+    """Does at once what time does: progress and previews are kept for minutes only."""
+    redis = api.settings.redis
+    with Redis.from_url(redis.url or "") as client:
+        client.delete(f"{redis.prefix}updates:{job_id}")
+
+
+def test_a_snapshot_stands_for_events_that_are_gone(api: LiveApi, worker: Worker) -> None:
+    job_id = api.submit()
+    lease = worker.take()
+    for step in (5, 6):
+        worker.leases.renew([(job_id, lease.token, step)])
+    forget_progress(api, job_id)
+    worker.finish(lease, b"image")
+    found = events(api, job_id)
+    assert names(found)[:4] == ["queued", "started", "snapshot", "image"]
+    assert names(found).count("snapshot") == 1
+    snapshot = found[2]
+    assert "id" not in snapshot
+    job = json.loads(snapshot["data"])["job"]
+    assert (job["id"], job["status"], job["step"]) == (job_id, "succeeded", 39)
+
+
+def test_whoever_resumes_where_events_are_gone_gets_a_snapshot_first(
+    api: LiveApi, worker: Worker
+) -> None:
+    job_id = api.submit()
+    lease = worker.take()
+    worker.leases.renew([(job_id, lease.token, 5)])
+    forget_progress(api, job_id)
+    worker.finish(lease, b"image")
+    found = events(api, job_id, headers={"Last-Event-ID": "2"})
+    assert names(found) == ["snapshot", "image", "progress", "succeeded", "end"]
+
+
+def test_previews_may_be_left_out(api: LiveApi, worker: Worker) -> None:
+    job_id = api.submit()
+    lease = worker.take()
+    worker.leases.event(job_id, lease.token, Preview(index=0, step=13, png_base64="iVBO"))
+    worker.finish(lease, b"image")
+    assert "preview" in names(events(api, job_id))
+    found = names(events(api, job_id, params={"previews": "false"}))
+    assert found == ["queued", "started", "image", "progress", "succeeded", "end"]
+
+
+def test_a_signed_stream_asks_for_no_key(api: LiveApi, worker: Worker) -> None:
+    key = {"Authorization": f"Bearer {api.new_key()}"}
+    while api.http.get("/v1/jobs").status_code != 401:
+        pass  # the key is known to the server in a moment
+    job = api.http.post("/v1/jobs", json={"prompt": ""}, headers=key).json()
+    worker.finish(worker.take(), b"image")
+    assert httpx.get(job["links"]["events"]).status_code == 401
+    url = job["links"]["events_signed"]
+    signed = httpx.get(f"{url}&last_event_id=2&previews=false").text
+    assert signed.startswith("retry: 2000")
+    assert "event: end" in signed
+    assert "event: queued" not in signed
+    other = url.replace(job["id"], job["id"][:-1] + ("0" if job["id"][-1] != "0" else "1"))
+    assert httpx.get(other).status_code == 403
+    assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403

@@ -21,6 +21,7 @@ DIALECTS = {
     "/v1/images/variations": content("application/json", "OpenAIError"),
     "/v1/models": content("application/problem+json", "ModelProblem"),
     "/hf/": content("application/json", "HuggingFaceError"),
+    "/replicate/": content("application/problem+json", "ReplicateProblem"),
 }
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -56,6 +57,16 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_no_parameter_may_be_null(document: dict[str, Any]) -> None:
+    parameters = [
+        parameter
+        for operation in operations(document).values()
+        for parameter in operation.get("parameters", ())
+    ]
+    assert parameters
+    assert "null" not in json.dumps(parameters)
 
 
 def test_unknown_fields_are_declared_as_refused(document: dict[str, Any]) -> None:

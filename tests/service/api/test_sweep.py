@@ -2,7 +2,7 @@ import os
 import time
 from pathlib import Path
 
-from service.api.app import SWEEP_MARGIN_S
+from service.api.services import SWEEP_MARGIN_S
 from service.settings import RedisSettings, Settings
 from tests.service.live_api import live_api
 

@@ -110,7 +110,6 @@ async def test_a_call_whose_reply_is_lost_has_its_effect_once(
     proxy.lose_next_reply = True
     job = await lossy_queue.submit(new_job())
     assert job.status is JobStatus.QUEUED
-    await lossy_queue.aclose()
 
     proxy.lose_next_reply = True
     (lease,) = lossy.lease(MODELS, 1)
@@ -138,7 +137,13 @@ async def test_a_call_whose_reply_is_lost_has_its_effect_once(
     names = [event.name for _, event in await queue.events(job.id)]
     again = ["queued", "started"]
     assert names == [*again, *again, "image", *again, "progress", "succeeded"]
+
+    proxy.lose_next_reply = True
+    assert await lossy_queue.delete(job.id) == done  # so that its caller can remove the files
+    assert proxy.lost == 7
+    assert await queue.get(job.id) is None
     lossy.close()
+    await lossy_queue.aclose()
 
 
 async def test_an_unanswered_lease_call_is_repeated_by_the_next_one(
@@ -175,6 +180,10 @@ WorkerCall = Callable[[RedisLeases], object]
         lambda queue: queue.wait(new_job_id(), 1),
         lambda queue: queue.queue_position(new_job_id()),
         lambda queue: queue.workers(),
+        lambda queue: queue.backlog("scenes"),
+        lambda queue: queue.tenant("default"),
+        lambda queue: queue.set_tenant("default", weight=2.0, concurrency=1),
+        lambda queue: queue.delete(new_job_id()),
         lambda queue: queue.ping(),
     ],
 )

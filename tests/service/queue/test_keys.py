@@ -1,20 +1,28 @@
 """What is left in Redis: nothing that `keys.py` doesn't list, and nothing of jobs that are gone."""
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
+import pytest
 from redis import Redis
 
+from service.errors import Conflict, QuotaExceeded
 from service.events import Canceled as CanceledEvent
 from service.events import Failed, Preview, Succeeded
-from service.jobs import JobStatus
+from service.jobs import JobStatus, Priority
 from service.queue.keys import KEYS, undocumented
 from service.queue.leases import Lease, RedisLeases
 from service.queue.presence import WorkerPresence
+from service.queue.quota import Quota
 from service.queue.redis import RedisJobQueue
 from service.settings import QueueSettings
+from tests.service.queue.audit import audit
 from tests.service.queue.making import OOM, image, new_job, pause
 
 MODELS = ("scenes", "other: model")
+TENANTS = ("a", "b:c", "d")
+TIMEOUTS = (None, None, 600.0, 0.05)
 
 
 class Chaos:
@@ -24,23 +32,48 @@ class Chaos:
         self.queue, self.workers = queue, workers
         self.random = random.Random(seed)
         self.ids: list[str] = []
+        self.deleted: set[str] = set()
         self.held: list[tuple[RedisLeases, Lease]] = []
 
     async def submit(self) -> None:
         number = len(self.ids)
         job = new_job(
-            tenant=self.random.choice(["a", "b:c"]), model=self.random.choice(MODELS), seed=number
+            tenant=self.random.choice(TENANTS),
+            model=self.random.choice(MODELS),
+            priority=self.random.choice(list(Priority)),
+            work=self.random.randrange(1, 50),
+            timeout_s=self.random.choice(TIMEOUTS),
+            n=self.random.randrange(1, 4),
+            seed=number,
         )
-        await self.queue.submit(job, idempotency_key=f"key {number}")
-        self.ids.append(job.id)
+        quota = Quota(self.random.choice("kl"), self.random.choice((2, 50)), 1)
+        with suppress(QuotaExceeded):
+            await self.queue.enqueue(job, idempotency_key=f"key {number}", quota=quota)
+            self.ids.append(job.id)
+
+    async def limit(self) -> None:
+        await self.queue.set_tenant(
+            self.random.choice(TENANTS),
+            weight=self.random.choice((None, 0.5, 3.0)),
+            concurrency=self.random.choice((None, 1, 2)),
+        )
 
     async def cancel(self) -> None:
         if self.ids:
             await self.queue.cancel(self.random.choice(self.ids), "chaos")
 
+    async def delete(self) -> None:
+        if self.ids:
+            with suppress(Conflict):
+                if deleted := await self.queue.delete(self.random.choice(self.ids)):
+                    self.deleted.add(deleted.id)
+
     async def lease(self) -> None:
         worker = self.random.choice(self.workers)
-        self.held += [(worker, lease) for lease in worker.lease(MODELS, 2)]
+        busy = {lease.job.tenant for owner, lease in self.held if owner is worker}
+        slots, reserve = self.random.choice(((2, 0), (1, 1), (0, 2)))
+        taken = worker.lease(MODELS, slots, reserve=reserve, busy_tenants=busy)
+        self.held += [(worker, lease) for lease in taken]
 
     async def report(self) -> None:
         if self.held:
@@ -67,13 +100,24 @@ class Chaos:
         for number, worker in enumerate(self.workers):
             worker.announce(WorkerPresence(id=f"worker {number}", models=MODELS))
 
-    async def run(self, moves: int) -> None:
-        choices = [self.submit, self.lease, self.report, self.end, self.cancel, self.crash]
-        for move in self.random.choices(choices, weights=[4, 4, 5, 4, 1, 0.3], k=moves):
-            await move()
+    async def move(self) -> None:
+        moves = {
+            self.submit: 5,
+            self.lease: 4,
+            self.report: 5,
+            self.end: 4,
+            self.cancel: 1,
+            self.delete: 1,
+            self.limit: 0.5,
+            self.crash: 0.3,
+        }
+        (move,) = self.random.choices(list(moves), weights=list(moves.values()))
+        await move()
 
     async def drain(self) -> None:
         """Every job to its end."""
+        for tenant in TENANTS:
+            await self.queue.set_tenant(tenant, weight=None, concurrency=None)
         while True:
             for worker, lease in self.held:
                 worker.finish(lease.job.id, lease.token)
@@ -84,64 +128,69 @@ class Chaos:
                 return
 
 
-async def chaos(url: str, prefix: str, seed: int, retention_s: int) -> tuple[Chaos, QueueSettings]:
+@asynccontextmanager
+async def chaos(url: str, prefix: str, seed: int, retention_s: int) -> AsyncIterator[Chaos]:
     settings = QueueSettings(lease_s=0.5, heartbeat_s=0.1, retention_s=retention_s, max_attempts=3)
     queue = RedisJobQueue(url, prefix=prefix, settings=settings)
     workers = [
         RedisLeases(url, worker=f"worker {number}", prefix=prefix, settings=settings)
         for number in range(2)
     ]
-    return Chaos(queue, workers, seed), settings
-
-
-async def closed(run: Chaos) -> None:
-    await run.queue.aclose()
-    for worker in run.workers:
+    yield Chaos(queue, workers, seed)
+    await queue.aclose()
+    for worker in workers:
         worker.close()
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_random_lives_end_once_and_leave_no_bookkeeping(
-    redis_url: str, redis_prefix: str, redis: Redis
+    redis_url: str, redis_prefix: str, redis: Redis, seed: int
 ) -> None:
-    run, _ = await chaos(redis_url, redis_prefix, seed=1, retention_s=600)
-    await run.run(400)
-    found = set(redis.scan_iter(redis_prefix + "*"))
-    assert undocumented(found, redis_prefix) == []
-    types = {key.name.split(":")[0]: key.type for key in KEYS}
-    for key in found:
-        family = key.removeprefix(redis_prefix).split(":")[0]
-        kind = redis.type(key)
-        if family == "worker" and kind == "none":
-            continue  # a worker's presence, which lasts one lease, has just ended
-        assert kind == types[family], key
+    async with chaos(redis_url, redis_prefix, seed=seed, retention_s=600) as run:
+        for _ in range(400):
+            await run.move()
+            audit(redis, redis_prefix)
+        found = set(redis.scan_iter(redis_prefix + "*"))
+        assert undocumented(found, redis_prefix) == []
+        types = {key.name.split(":")[0]: key.type for key in KEYS}
+        for key in found:
+            family = key.removeprefix(redis_prefix).split(":")[0]
+            kind = redis.type(key)
+            if kind == "none":
+                continue  # its time has just ended
+            assert kind == types[family], key
 
-    await run.drain()
-    final = (Succeeded, Failed, CanceledEvent)
-    statuses = set()
-    for job_id in run.ids:
-        job = await run.queue.get(job_id)
-        assert job is not None
-        statuses.add(job.status)
-        events = [event for _, event in await run.queue.events(job_id)]
-        assert [isinstance(event, final) for event in events].count(True) == 1
-        assert isinstance(events[-1], final)
-    assert statuses == {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
-    for name in ("waiting", "leases", "delayed"):
-        assert not redis.exists(redis_prefix + name), name
-    for family in ("ready", "active", "clock", "held"):
-        assert list(redis.scan_iter(f"{redis_prefix}{family}:*")) == [], family
-    await closed(run)
+        await run.drain()
+        final = (Succeeded, Failed, CanceledEvent)
+        statuses = set()
+        for job_id in run.ids:
+            job = await run.queue.get(job_id)
+            events = [event for _, event in await run.queue.events(job_id)]
+            if job_id in run.deleted:
+                assert (job, events) == (None, [])
+                continue
+            assert job is not None
+            statuses.add(job.status)
+            assert [isinstance(event, final) for event in events].count(True) == 1
+            assert isinstance(events[-1], final)
+        assert statuses == {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
+        for name in ("waiting", "running", "leases", "delayed", "deadlines"):
+            assert not redis.exists(redis_prefix + name), name
+        for family in ("ready", "active", "parked", "capped", "clock", "ends", "held", "tenant"):
+            assert list(redis.scan_iter(f"{redis_prefix}{family}:*")) == [], family
 
 
 async def test_after_the_retention_only_fixed_keys_exist(
     redis_url: str, redis_prefix: str, redis: Redis
 ) -> None:
-    run, _ = await chaos(redis_url, redis_prefix, seed=2, retention_s=1)
-    await run.run(150)
-    await run.drain()
-    while left := undocumented(redis.scan_iter(redis_prefix + "*"), redis_prefix, fixed_only=True):
-        await pause()  # the pulse of the queue does the rest
-    assert left == []
-    assert not redis.exists(redis_prefix + "expiring")
-    assert await run.queue.list("a") == ([], None)
-    await closed(run)
+    async with chaos(redis_url, redis_prefix, seed=2, retention_s=1) as run:
+        for _ in range(150):
+            await run.move()
+        await run.drain()
+        for key in redis.scan_iter(f"{redis_prefix}deleted:*"):
+            assert 0 < redis.pttl(key) <= 60_000
+            redis.delete(key)  # a minute passes
+        while undocumented(redis.scan_iter(redis_prefix + "*"), redis_prefix, fixed_only=True):
+            await pause()  # the pulse of the queue does the rest
+        assert not redis.exists(redis_prefix + "expiring")
+        assert await run.queue.list("a") == ([], None)

@@ -7,9 +7,9 @@ import pytest
 from redis import Redis
 
 from model.params import SamplerName, SamplingParams, Task, Thresholding, UpsampleParams
-from service.errors import InvalidRequest, KeyReused, NotFound, QueueFull, RateLimited
+from service.errors import KeyReused, NotFound, QueueFull, RateLimited
 from service.events import Preview, Progress, Queued
-from service.jobs import Job, JobStatus, new_job_id
+from service.jobs import Job, JobStatus, Priority, Provenance, WebhookTarget, new_job_id
 from service.queue.leases import RedisLeases
 from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
@@ -41,6 +41,13 @@ async def test_a_job_passes_from_queued_to_succeeded(
     assert done.finished_at_ms is not None
     assert done.created_at_ms <= done.started_at_ms <= done.finished_at_ms
     assert done.expires_at_ms == done.finished_at_ms + 60_000
+
+
+EMPTY = Job(id="", status=JobStatus.QUEUED, params=SamplingParams(prompt="", model=""))
+LATER = {
+    *("started_at_ms", "finished_at_ms", "expires_at_ms", "attempt", "step", "images", "failure"),
+    *("cancel_reason", "cancel_requested"),
+}
 
 
 async def test_every_member_of_a_job_survives_storage(queue: RedisJobQueue) -> None:
@@ -83,13 +90,24 @@ async def test_every_member_of_a_job_survives_storage(queue: RedisJobQueue) -> N
         warnings=("truncated",),
         unknown_words=("café",),
         metadata={"k": "v"},
+        work=77,
+        priority=Priority.HIGH,
+        timeout_s=600.5,
+        webhook=WebhookTarget(url="https://x.test/é", events=("job.image",), dialect="replicate"),
+        provenance=Provenance.MINIMAL,
+        api="openai",
+        base_url="https://y.test",
+        echo={"a": [1, None]},
     )
+    set_by_queue = {"id", "created_at_ms", "deadline_at_ms", "status"}
+    given = {name for name in Job.__slots__ if getattr(job, name) != getattr(EMPTY, name)}
+    assert given | set_by_queue | LATER == set(Job.__slots__)  # a new member has its place above
     accepted = await queue.submit(job)
     stored = await queue.get(job.id)
     assert stored == accepted
     assert stored is not None
     assert stored.params == params
-    for name in ("tenant", "output_format", "total_steps", "warnings", "unknown_words", "metadata"):
+    for name in given - {"id"}:
         assert getattr(stored, name) == getattr(job, name), name
     assert await queue.list("a:b {c}") == ([accepted], None)
 
@@ -115,6 +133,22 @@ async def test_wait_returns_the_final_job_or_the_job_as_it_is(
     (lease,) = worker.lease(MODELS, 1)
     worker.finish(job.id, lease.token)
     assert (await waiting).status is JobStatus.SUCCEEDED
+
+
+async def test_wait_returns_as_soon_as_its_condition_holds(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    job = await queue.submit(new_job())
+    waiting = asyncio.create_task(queue.wait(job.id, 60, until=lambda seen: seen != job))
+    (lease,) = worker.lease(MODELS, 1)
+    assert (await waiting).status is JobStatus.RUNNING
+    stepped = asyncio.create_task(queue.wait(job.id, 60, until=lambda seen: seen.step == 7))
+    never = asyncio.create_task(queue.wait(job.id, 60, until=lambda seen: seen.step == 8))
+    worker.renew([(job.id, lease.token, 7)])
+    assert (await stepped).step == 7
+    worker.release(job.id, lease.token)
+    await queue.cancel(job.id, "x")
+    assert (await never).status is JobStatus.CANCELED
 
 
 async def test_a_failure_without_retry_is_final(queue: RedisJobQueue, worker: RedisLeases) -> None:
@@ -182,6 +216,14 @@ async def test_cancel_ends_a_job_that_waits_for_its_retry(
     assert worker.lease(MODELS, 1) == []
 
 
+async def test_acceptance_tells_the_position_in_the_same_call(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    accepted = [await queue.enqueue(new_job(tenant=tenant)) for tenant in "aab"]
+    assert [each.queue_position for each in accepted] == [0, 1, 1]
+    assert [each.replayed for each in accepted] == [False] * 3
+
+
 @pytest.mark.parametrize("ending", ["release", "finish", "fail"])
 async def test_the_owner_of_a_running_job_hears_of_its_cancellation(
     queue: RedisJobQueue, worker: RedisLeases, ending: str
@@ -245,8 +287,28 @@ async def test_an_idempotency_key_stands_for_its_first_request(queue: RedisJobQu
         await queue.submit(new_job(), idempotency_key="k 2"),
     ]
     assert len({first.id, *(job.id for job in others)}) == 3
+    replay = await queue.enqueue(new_job(), idempotency_key="k 1")
+    assert (replay.job.id, replay.replayed, replay.queue_position) == (first.id, True, 0)
     same_body = await queue.submit(new_job(seed=1), idempotency_key="k 3", body_hash="b")
     assert await queue.submit(new_job(seed=2), idempotency_key="k 3", body_hash="b") == same_body
+
+
+async def test_an_idempotency_key_stands_for_its_job_until_that_is_forgotten(
+    queue: RedisJobQueue, worker: RedisLeases, redis: Redis, redis_prefix: str
+) -> None:
+    job = await queue.submit(new_job(), idempotency_key="k")
+    assert redis.ttl(f"{redis_prefix}idempotency:default:k") == -1  # however long it waits
+    (lease,) = worker.lease(MODELS, 1)
+    running = await queue.enqueue(new_job(), idempotency_key="k")
+    assert (running.replayed, running.queue_position) == (True, None)
+    worker.finish(job.id, lease.token)
+    replay = await queue.enqueue(new_job(), idempotency_key="k")
+    assert (replay.job.id, replay.job.status) == (job.id, JobStatus.SUCCEEDED)
+    ends = [
+        redis.pexpiretime(f"{redis_prefix}{key}")
+        for key in (f"job:{job.id}", "idempotency:default:k")
+    ]
+    assert ends == [replay.job.expires_at_ms] * 2
 
 
 async def test_one_idempotency_key_at_once_makes_one_job(queue: RedisJobQueue) -> None:
@@ -262,28 +324,6 @@ async def test_a_job_submitted_twice_is_queued_once(
     job = new_job()
     assert await queue.submit(job) == await queue.submit(job)
     assert len(worker.lease(MODELS, 9)) == 1
-
-
-async def test_list_pages_through_a_tenants_jobs_newest_first(queue: RedisJobQueue) -> None:
-    jobs = [await queue.submit(new_job()) for _ in range(7)]
-    await queue.submit(new_job(tenant="other"))
-    by_id = sorted(jobs, key=lambda job: job.id, reverse=True)
-    pages, cursor = [], None
-    while True:
-        page, cursor = await queue.list("default", cursor=cursor, limit=3)
-        pages.append(page)
-        if cursor is None:
-            break
-    assert [len(page) for page in pages] == [3, 3, 1]
-    assert [job for page in pages for job in page] == by_id
-
-    await queue.cancel(by_id[1].id, "x")
-    await queue.cancel(by_id[5].id, "x")
-    canceled, cursor = await queue.list("default", status=JobStatus.CANCELED, limit=2)
-    assert [job.id for job in canceled] == [by_id[1].id, by_id[5].id]
-    assert cursor is None
-    with pytest.raises(InvalidRequest):
-        await queue.list("default", cursor="[nonsense")
 
 
 async def test_a_worker_takes_what_fits_and_at_most_one_job_more(

@@ -128,6 +128,28 @@ async def test_previews_are_small_pictures_on_the_way(
     assert [preview.step for preview in previews] == [3, 6]
 
 
+async def test_a_worker_announces_how_much_it_does_in_a_second_once_it_has_stepped(
+    queue: RedisJobQueue,
+    settings: Settings,
+    runner: ModelRunner,
+    new_job: Callable[[SamplingParams], Job],
+) -> None:
+    rates: list[float | None] = []
+
+    async def present() -> bool:
+        rates.extend(worker.work_rate for worker in await queue.workers())
+        return bool(rates)
+
+    async def measured() -> bool:
+        return any(worker.work_rate for worker in await queue.workers())
+
+    with worker_thread(settings, runner):
+        await eventually(present)
+        assert rates == [None]
+        await queue.submit(new_job(SMALL))
+        await eventually(measured)
+
+
 async def test_a_lease_that_was_taken_away_is_dropped_and_the_job_ends_once(
     queue: RedisJobQueue,
     settings: Settings,

@@ -25,3 +25,19 @@ local function estimate(id, job)
   end
   return rank + found
 end
+
+-- The work that is done before a waiting job: of so many jobs as the mean of all that wait, though
+-- no more than waits for its model, and half of what runs, of which some is done.
+local function work_before(job, position)
+  local waiting = call('HMGET', P .. 'waiting', 'total', 'work', 'work:' .. job.model)
+  local mean = tonumber(waiting[2] or 0) / math.max(1, tonumber(waiting[1] or 0))
+  local running = tonumber(call('HGET', P .. 'running', 'work:' .. job.model) or 0)
+  return math.floor(math.min(position * mean, tonumber(waiting[3] or 0)) + running / 2)
+end
+
+-- Both for a waiting job; false, false for another.
+local function standing(id, job)
+  if job.status ~= 'queued' then return false, false end
+  local position = estimate(id, job)
+  return position, work_before(job, position)
+end

@@ -26,11 +26,13 @@ local function advance(model, start)
   call('ZREMRANGEBYSCORE', P .. 'ends:' .. model, '-inf', start)
 end
 
-local function wake(model)
+-- A token wakes one worker that has room; all others hear whose job it is.
+local function wake(model, tenant)
   local key = P .. 'wake:' .. model
   call('LPUSH', key, 1)
   call('LTRIM', key, 0, WAKE_TOKENS - 1)
   call('PEXPIRE', key, WAKE_MS)
+  call('PUBLISH', P .. 'offers:' .. model, tenant)
 end
 
 local function activate(model, tenant)
@@ -64,7 +66,7 @@ local function unpark_if_below_cap(tenant)
   for _, model in ipairs(models) do
     call('ZADD', P .. 'active:' .. model, virtual_start(model, tenant), tenant)
     call('ZREM', P .. 'parked:' .. model, tenant)
-    wake(model)
+    wake(model, tenant)
   end
   call('DEL', P .. 'capped:' .. tenant)
 end
@@ -75,7 +77,7 @@ local function place_of(job) return job.place or job.sequence end
 local function offer(id, job)
   call('ZADD', ready_key(job.model, job.tenant), place_of(job), id)
   activate(job.model, job.tenant)
-  wake(job.model)
+  wake(job.model, job.tenant)
 end
 
 local function leave_queue(id, job)
