@@ -55,7 +55,7 @@ class ServiceError(Exception):
     `retry_after_s` is when to try again; `members` are facts for programs, shown beside the text.
     """
 
-    code: ClassVar[str] = "service_error"
+    code: str = "service_error"
     title: ClassVar[str] = "The service failed"
     retryable: ClassVar[bool] = False
 

@@ -25,7 +25,7 @@ from service.api.pictures import NO_INPUTS, Inputs, picture_violations
 from service.api.schemas import FINAL_EVENTS, JobCreate, WebhookCreate
 from service.errors import FieldError, InvalidRequest
 from service.jobs import Job, JobStatus, Priority, Provenance, WebhookTarget
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 _DEFAULT_FORMAT: OutputFormat = "png"
 _MAX_UNKNOWN_WORDS = 50  # a record stays small, whatever a caption holds

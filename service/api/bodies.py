@@ -19,7 +19,7 @@ from service.api.json_text import parse_json
 from service.api.pictures import PICTURE_FIELDS
 from service.api.schemas import JobCreate
 from service.errors import FieldError, InvalidRequest
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 _FORM_FIELDS = 64
 VERBATIM = frozenset({"prompt", "negative_prompt", "model"} | set(PICTURE_FIELDS))

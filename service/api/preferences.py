@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 IMAGE_TYPES: Mapping[OutputFormat, str] = {
     "png": "image/png",

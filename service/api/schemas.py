@@ -1,4 +1,4 @@
-"""The bodies that clients send, and the answers that are no jobs.
+"""The bodies that clients send.
 
 `JobCreate` checks types; whether a pipeline can serve the request is `model.catalog`'s business.
 Knows neither Redis nor routes.
@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, Task, Thresholding
 from service.jobs import Priority, Provenance
-from service.views.job import JobView, OutputFormat
+from service.views.words import OutputFormat
 
 LONGEST_TIMEOUT_S = 604_800
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -159,22 +159,3 @@ class JobCreate(BaseModel):
     metadata: Annotated[dict[TagName, Tag], Field(max_length=16)] | None = Field(
         None, description="the client's own tags, returned with the job"
     )
-
-
-class UploadView(BaseModel):
-    """A picture that a job may start from."""
-
-    id: str = Field(description="SHA-256 of its bytes, for `image` and `mask` of a job")
-    object: Literal["upload"] = "upload"
-    width: int = Field(description="px, as it is seen: turned as its EXIF says")
-    height: int
-    bytes: int
-
-
-class JobList(BaseModel):
-    """One page of jobs, newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[JobView]
-    has_more: bool
-    next_cursor: str | None = Field(description="the next page's `cursor`")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from model.errors import ModelError
-from service.cli import keys, models, pictures, receipts, remote, sampling, serving, training
+from service.cli import jobs, keys, models, pictures, receipts, remote, sampling, serving, training
 from service.cli.verify import verify
 from service.errors import ServiceError
 from service.version import service_version
@@ -37,6 +37,7 @@ for command in (
     verify,
 ):
     app.command()(command)
+app.add_typer(jobs.group, name="jobs")
 app.add_typer(models.group, name="models")
 app.add_typer(keys.group, name="keys")
 

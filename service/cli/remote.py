@@ -12,11 +12,14 @@ import typer
 from rich.console import Console
 
 from service.cli import requests
+from service.cli.connecting import Key, Url, connected
 from service.cli.progress import job_bar
 from service.cli.serving import Threads, load_settings, override
 from service.client import GlideClient
-from service.errors import JobError
+from service.client.results import require_success
 from service.telemetry.logging import configure_logging
+from service.views.event import ProgressView, QueuedView, StartedView
+from service.views.job import JobView
 
 
 @requests.takes_drawing
@@ -24,7 +27,8 @@ def submit(
     *,
     prompt: requests.Prompt = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A file.")] = Path("out.png"),
-    url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
+    url: Url = None,
+    api_key: Key = None,
     drawing: requests.Drawing,
     as_json: requests.AsJson = False,
 ) -> None:
@@ -32,8 +36,9 @@ def submit(
     caption = requests.prompt_or_empty(prompt, drawing)
     body = requests.request_body(caption, requests.format_of(output), drawing)
     files = requests.read_files(drawing)
-    job, paths = run_remote(url, body, files, output, Console(stderr=True))
-    _show(job, paths, as_json=as_json)
+    with connected(url, api_key) as client:
+        job, paths = run_remote(client, body, files, output, Console(stderr=True))
+    show(job, paths, as_json=as_json)
 
 
 @requests.takes_drawing
@@ -66,78 +71,89 @@ def demo(
                 with console.status("starting Redis, the API and a worker"):
                     service.wait_ready()
                 threading.Thread(target=service.run, name="supervisor", daemon=True).start()
-                job, paths = run_remote(service.url, body, files, path, console)
+                with GlideClient(service.url) as client:  # without a key: it has none
+                    job, paths = run_remote(client, body, files, path, console)
         except StartFailed:
             raise typer.Exit(1) from None  # the part has said why
-    _show(job, paths, as_json=False)
+    show(job, paths, as_json=False)
 
 
 def run_remote(
-    url: str,
+    client: GlideClient,
     body: Mapping[str, Any],
     files: Mapping[str, bytes],
     output: Path,
     console: Console,
-) -> tuple[dict[str, Any], list[Path]]:
+) -> tuple[JobView, list[Path]]:
     """Submits a job, shows its progress and fetches its images.
 
     Args:
-        url: of the server.
+        client: of the server.
         body: of the request, without its pictures.
-        files: its pictures by field, uploaded before it.
+        files: its pictures by field.
         output: where the images go.
         console: for the progress.
 
     Raises:
         ApiError: the server refused the request.
         Unavailable: the server can't be reached.
-        JobError: the job did not succeed.
+        JobFailed: the job did not succeed.
     """
-    with GlideClient(url) as client:
-        uploads = {name: client.upload(data)["id"] for name, data in files.items()}
-        job = client.submit({**body, **uploads})
-        try:
-            _follow(client, job["id"], console)
-        except KeyboardInterrupt:
-            client.cancel(job["id"])
-            raise
-        job = client.get(job["id"])
-        for warning in _remarks(job):
-            console.print(f"[yellow]{warning}[/]", highlight=False)
-        if job["status"] != "succeeded":
-            reason = (job["error"] or {}).get("detail") or job["cancel_reason"] or "no reason given"
-            raise JobError(f"The job is {job['status']}: {reason}")
-        paths = requests.image_paths(output, len(job["images"]))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        for path, image in zip(paths, job["images"], strict=True):
-            path.write_bytes(client.image(job["id"], image["index"]))
-    return job, paths
+    fields: dict[str, Any] = {**body, **files}
+    job = client.submit(fields.pop("prompt"), **fields)
+    try:
+        job = follow(client, job, console)
+    except KeyboardInterrupt:
+        client.cancel(job)
+        raise
+    return job, save_images(client, job, output)
 
 
-def _follow(client: GlideClient, job_id: str, console: Console) -> None:
+def follow(client: GlideClient, job: JobView, console: Console) -> JobView:
+    """Shows the progress of a job to its end, and what is to be said of it.
+
+    Raises:
+        JobFailed: the job did not succeed.
+    """
     with job_bar(console) as show:
-        for event in client.events(job_id):
-            match event.name:
-                case "queued":
+        for event in client.events(job, previews=False):
+            match event:
+                case QueuedView():
                     show("waiting")
-                case "started":
+                case StartedView():
                     show("drawing")
-                case "progress":
-                    show("drawing", event.data["step"], event.data["total_steps"])
+                case ProgressView(step=step, total_steps=total_steps):
+                    show("drawing", step, total_steps)
+    job = client.get(job)
+    for warning in _remarks(job):
+        console.print(f"[yellow]{warning}[/]", highlight=False)
+    require_success(job)
+    return job
 
 
-def _remarks(job: Mapping[str, Any]) -> list[str]:
-    unknown = ", ".join(job["unknown_words"])
-    return [*job["warnings"], *([f"words the model never saw: {unknown}"] if unknown else [])]
+def save_images(client: GlideClient, job: JobView, output: Path) -> list[Path]:
+    """Fetches the images of a job into files, and returns their paths."""
+    paths = requests.image_paths(output, len(job.images))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for path, image in zip(paths, client.images(job), strict=True):
+        path.write_bytes(image)
+    return paths
+
+
+def show(job: JobView, paths: list[Path], *, as_json: bool) -> None:
+    """Prints where the images are, or the job with that."""
+    if as_json:
+        names = [str(path) for path in paths]
+        typer.echo(json.dumps({**job.model_dump(mode="json"), "paths": names}, indent=2))
+        return
+    for path in paths:
+        typer.echo(str(path))
+
+
+def _remarks(job: JobView) -> list[str]:
+    unknown = ", ".join(job.unknown_words)
+    return [*job.warnings, *([f"words the model never saw: {unknown}"] if unknown else [])]
 
 
 def _slug(prompt: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "picture"
-
-
-def _show(job: Mapping[str, Any], paths: list[Path], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({**job, "paths": [str(path) for path in paths]}, indent=2))
-        return
-    for path in paths:
-        typer.echo(str(path))

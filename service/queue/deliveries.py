@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 from service.jobs import Job
 from service.queue.codec import job_from_hash, paired
+from service.views.delivery import DeliveryState
 
-DeliveryState = Literal["pending", "delivered", "failed", "disabled"]
 _DELIVERY_ID = re.compile(r"msg_[0-9a-z]{26}_\d{1,9}", re.ASCII)
 
 

@@ -14,7 +14,6 @@ from service.queue.deliveries import (
     Attempt,
     Claim,
     Delivery,
-    DeliveryState,
     attempt_to_json,
     claim_from_answer,
     delivery_from_answer,
@@ -22,6 +21,7 @@ from service.queue.deliveries import (
 from service.queue.hub import Hint
 from service.queue.keys import quoted
 from service.queue.scripts import milliseconds
+from service.views.delivery import DeliveryState
 
 OVERLAP_S = 86_400.0
 """For so long after a rotation the former secret signs beside the new one."""

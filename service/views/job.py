@@ -9,18 +9,17 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from model.params import SamplerName, SamplingParams, Task, Thresholding
+from model.params import SamplingParams
 from service.jobs import ImageRecord, Job, JobFailure, JobStatus, Priority, Provenance
 from service.views.links import Links
-
-OutputFormat = Literal["png", "jpeg", "webp"]
+from service.views.words import FormatWord, SamplerWord, TaskWord, ThresholdingWord
 
 
 class UpsampleView(BaseModel):
     """How the second stage samples."""
 
     steps: int | str | None
-    sampler: SamplerName | None
+    sampler: SamplerWord | None
     temperature: float | None
 
 
@@ -35,15 +34,15 @@ class InputView(BaseModel):
     n: int
     seed: int
     steps: int | str
-    sampler: SamplerName
+    sampler: SamplerWord
     guidance_scale: float
     guidance_interval: tuple[float, float]
     eta: float
-    thresholding: Thresholding
+    thresholding: ThresholdingWord
     dynamic_percentile: float
     upsample: UpsampleView
     previews: int
-    task: Task
+    task: TaskWord
     image: str | None = Field(description="SHA-256 of the picture, which is its upload's id")
     mask: str | None
     strength: float
@@ -52,7 +51,7 @@ class InputView(BaseModel):
     clip_guidance_scale: float
     classifier_guidance_scale: float
     best_of: int | None
-    output_format: OutputFormat
+    output_format: FormatWord
     provenance: Provenance
 
 
@@ -122,6 +121,15 @@ class JobView(BaseModel):
     metadata: dict[str, str]
     metrics: MetricsView
     links: LinksView
+
+
+class JobList(BaseModel):
+    """One page of jobs, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    has_more: bool
+    next_cursor: str | None = Field(description="the next page's `cursor`")
 
 
 def image_view(job: Job, image: ImageRecord, links: Links) -> ImageView:

@@ -5,7 +5,7 @@ The delays are those that Standard Webhooks 1.0 recommends.
 
 from dataclasses import dataclass
 
-from service.queue.deliveries import DeliveryState
+from service.views.delivery import DeliveryState
 from service.webhooks.calls import Answer
 
 MINUTE_S, HOUR_S = 60.0, 3600.0

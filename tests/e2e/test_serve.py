@@ -18,11 +18,14 @@ from PIL import Image
 from service.client import GlideClient
 from service.local import LocalService, with_data_folder
 from service.settings import ApiSettings, ModelsSettings, QueueSettings, Settings, WorkerSettings
+from service.views.event import ProgressView
+from service.views.job import JobView
 from tests.tiny_pipeline import write_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"prompt": "a red apple", "model": "tiny", "width": 16, "seed": 1, "steps": 4}
-MIXED: list[dict[str, Any]] = [
+Body = dict[str, Any]
+SMALL: Body = {"prompt": "a red apple", "model": "tiny", "width": 16, "seed": 1, "steps": 4}
+MIXED: list[Body] = [
     SMALL | {"sampler": "ddpm", "steps": 9, "guidance_scale": 5.0},
     SMALL | {"sampler": "ddim", "steps": "ddim5", "eta": 0.7, "seed": 2},
     SMALL | {"prompt": "", "steps": 1, "seed": 3},
@@ -68,29 +71,27 @@ def serving(settings: Settings) -> Iterator[LocalService]:
             supervisor.join()
 
 
-def _draw(client: GlideClient, body: dict[str, Any]) -> dict[str, Any]:
-    return client.wait(client.submit(body)["id"])
+def _draw(client: GlideClient, body: Body) -> JobView:
+    return client.wait(client.submit(**body))
 
 
 def test_eight_different_jobs_at_once_end_in_pictures(settings: Settings) -> None:
     with serving(settings) as service, GlideClient(service.url) as client:
         with ThreadPoolExecutor(len(MIXED)) as pool:
             jobs = list(pool.map(lambda body: _draw(client, body), MIXED))
-        assert [job["status"] for job in jobs] == ["succeeded"] * len(MIXED)
+        assert [job.status for job in jobs] == ["succeeded"] * len(MIXED)
         for job, body in zip(jobs, MIXED, strict=True):
-            assert len(job["images"]) == body.get("n", 1)
-            for image in job["images"]:
-                data = client.image(job["id"], image["index"])
+            assert len(job.images) == body.get("n", 1)
+            for image in job.images:
+                data = client.image(job, image.index)
                 with Image.open(io.BytesIO(data)) as picture:
                     assert picture.size == (body["width"], body["width"])
                     assert picture.format == body.get("output_format", "png").upper()
         again = _draw(client, MIXED[3])
-        assert again["images"][0]["sha256"] == jobs[3]["images"][0]["sha256"] or _close(
-            client, again["id"], jobs[3]["id"]
-        )
+        assert again.images[0].sha256 == jobs[3].images[0].sha256 or _close(client, again, jobs[3])
 
 
-def _close(client: GlideClient, one: str, other: str) -> bool:
+def _close(client: GlideClient, one: JobView, other: JobView) -> bool:
     """Alone and together differ by what the kernels round: at most 1 of 255."""
     pixels = [list(Image.open(io.BytesIO(client.image(job, 0))).tobytes()) for job in (one, other)]
     return all(abs(a - b) <= 1 for a, b in zip(*pixels, strict=True))
@@ -98,33 +99,33 @@ def _close(client: GlideClient, one: str, other: str) -> bool:
 
 def test_a_killed_worker_is_replaced_and_its_job_ends(settings: Settings) -> None:
     with serving(settings) as service, GlideClient(service.url) as client:
-        job_id = client.submit(SMALL | {"steps": 150, "sampler": "ddpm"})["id"]
+        job = client.submit(**SMALL | {"steps": 150, "sampler": "ddpm"})
         steps: list[int] = []
-        for event in client.events(job_id):
-            if event.name == "progress":
-                steps.append(event.data["step"])
+        for event in client.events(job):
+            if isinstance(event, ProgressView):
+                steps.append(event.step)
                 if len(steps) == 1:
                     pid = service.pid("worker")
                     assert pid is not None
                     os.kill(pid, signal.SIGKILL)
-        job = client.get(job_id)
-    assert job["status"] == "succeeded"
+        job = client.get(job)
+    assert job.status == "succeeded"
     assert steps == sorted(steps)
-    assert steps[-1] == job["total_steps"]
+    assert steps[-1] == job.total_steps
 
 
 def test_jobs_and_pictures_survive_a_restart(settings: Settings) -> None:
     with serving(settings) as service, GlideClient(service.url) as client:
         done = _draw(client, SMALL)
-        picture = client.image(done["id"], 0)
-        endless = client.submit(SMALL | {"steps": 1000, "n": 8})["id"]
-        next(event for event in client.events(endless) if event.name == "progress")
+        picture = client.image(done)
+        endless = client.submit(**SMALL | {"steps": 1000, "n": 8})
+        next(event for event in client.events(endless) if event.type == "progress")
     with serving(settings) as service, GlideClient(service.url) as client:
-        assert client.image(done["id"], 0) == picture
-        assert client.get(endless)["status"] in ("queued", "running")
-        assert client.get(endless)["step"] > 0
+        assert client.image(done) == picture
+        assert client.get(endless).status in ("queued", "running")
+        assert client.get(endless).step > 0
         client.cancel(endless)
-        assert client.wait(endless)["status"] == "canceled"
+        assert client.wait(endless).status == "canceled"
 
 
 def _environment(models: Path) -> dict[str, str]:
@@ -151,7 +152,7 @@ def test_glide_serve_says_where_it_is_and_ends_in_order(models: Path, tmp_path: 
         words = process.stdout.readline().split()
         assert words[0] == "Ready:"
         with GlideClient(words[1]) as client:
-            assert _draw(client, SMALL)["status"] == "succeeded"
+            assert _draw(client, SMALL).status == "succeeded"
         children = _children(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0

@@ -22,7 +22,7 @@ from service.api.schemas import (
 from service.api.synonyms import sampler_name
 from service.errors import FieldError, InvalidRequest
 from service.jobs import WebhookTarget
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 _NATIVE = {
     "num_outputs": "n",

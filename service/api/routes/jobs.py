@@ -26,12 +26,12 @@ from service.api.intake import hold, take, terms_of
 from service.api.outlook import shown, shown_accepted, shown_one, standing_of, standings_of
 from service.api.preferences import preferences, wanted_image
 from service.api.problems import declared
-from service.api.schemas import JobList, Moment
+from service.api.schemas import Moment
 from service.api.services import Services, ServicesDep, services_of
 from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
 from service.queue.records import JobFilter, Standing
-from service.views.job import JobView
+from service.views.job import JobList, JobView
 from service.views.links import job_path
 
 log = logging.getLogger(__name__)

@@ -1,48 +1,13 @@
 """The samplers: what a request may name, and the papers behind them."""
 
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
 from model.params import SamplerName
 from model.samplers import SAMPLER_FACTS, SamplerFacts
 from service.api.problems import declared
+from service.views.sampler import PaperView, SamplerList, SamplerView
 
 router = APIRouter(prefix="/v1/samplers", tags=["models"])
-
-
-class PaperView(BaseModel):
-    """Where a sampler comes from."""
-
-    title: str
-    authors: str
-    year: int
-    arxiv: str = Field(description="its number")
-    url: str
-
-
-class SamplerView(BaseModel):
-    """A sampler."""
-
-    id: SamplerName
-    object: Literal["sampler"] = "sampler"
-    title: str = Field(description="its name among people")
-    order: int = Field(description="of its error in the step size")
-    stochastic: bool = Field(description="whether its steps draw noise")
-    takes_eta: bool = Field(description="whether `eta` above 0 makes it stochastic")
-    history: int = Field(description="predictions of earlier steps that a step uses")
-    default_steps: int = Field(
-        description="what it does well in; a request that names no steps gets its model's"
-    )
-    paper: PaperView
-
-
-class SamplerList(BaseModel):
-    """All samplers."""
-
-    object: Literal["list"] = "list"
-    data: list[SamplerView]
 
 
 @router.get("", responses=declared())

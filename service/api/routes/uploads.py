@@ -10,10 +10,10 @@ from model.imaging import Picture, read_picture
 from service.api.bodies import read_form
 from service.api.dependencies import TenantDep, is_form
 from service.api.problems import declared
-from service.api.schemas import UploadView
 from service.api.services import Services, ServicesDep
 from service.errors import FieldError, InvalidRequest
 from service.store.inputs import keep_input
+from service.views.upload import UploadView
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 

@@ -2,61 +2,20 @@
 
 import logging
 from datetime import UTC, datetime
-from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
 from service.api.dependencies import TenantDep
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
 from service.errors import NotFound
 from service.jobs import is_job_id
-from service.queue.deliveries import Attempt, Delivery, DeliveryState, is_delivery_id
+from service.queue.deliveries import Attempt, Delivery, is_delivery_id
 from service.queue.outbox import WebhookSecrets
+from service.views.delivery import AttemptView, DeliveryList, DeliveryView, WebhookSecretView
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["webhooks"])
-
-
-class AttemptView(BaseModel):
-    """One attempt at a delivery."""
-
-    at: datetime
-    duration_seconds: float
-    status: int | None = Field(description="of the answer; null: there was none")
-    error: str | None = Field(description="null: it succeeded")
-    response: str | None = Field(description="the first kilobyte of a refusal")
-
-
-class DeliveryView(BaseModel):
-    """One event on its way to the client's server."""
-
-    id: str = Field(description="the `webhook-id` of every attempt")
-    object: Literal["webhook_delivery"] = "webhook_delivery"
-    event: str
-    url: str
-    state: DeliveryState
-    created_at: datetime
-    attempts: list[AttemptView]
-    next_attempt_at: datetime | None
-
-
-class DeliveryList(BaseModel):
-    """The deliveries of a job, oldest first."""
-
-    object: Literal["list"] = "list"
-    data: list[DeliveryView]
-
-
-class WebhookSecretView(BaseModel):
-    """What verifies the signatures of deliveries."""
-
-    object: Literal["webhook_secret"] = "webhook_secret"
-    secret: str = Field(description="`whsec_` and 32 bytes in base64")
-    previous_signs_until: datetime | None = Field(
-        description="until then the secret before the rotation signs, too"
-    )
 
 
 @router.get("/jobs/{job_id}/webhooks", responses=declared(404, 422))

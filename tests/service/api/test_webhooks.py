@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.queue.deliveries import Attempt, DeliveryState
+from service.queue.deliveries import Attempt
 from service.queue.outbox import Load
 from service.queue.redis import RedisJobQueue
+from service.views.delivery import DeliveryState
 from tests.service.live_api import LiveApi, Worker
 
 HOOK = "https://hooks.example/x"

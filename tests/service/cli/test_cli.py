@@ -200,7 +200,7 @@ def test_every_command_that_draws_takes_the_same_options() -> None:
     assert shared >= {"image", "mask", "strength", "seed_to", "best_of", "label"}
     assert [names - shared for names in options] == [
         {"prompts", "threads", "as_json"},
-        {"url", "as_json"},
+        {"url", "api_key", "as_json"},
         {"threads"},
     ]
 

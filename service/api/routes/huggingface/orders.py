@@ -18,7 +18,7 @@ from service.api.problems import invalid_request
 from service.api.schemas import JobCreate, Text
 from service.api.synonyms import Translated, translate
 from service.errors import FieldError, InvalidRequest
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 _FORMATS: Mapping[str, OutputFormat] = {
     "image/png": "png",

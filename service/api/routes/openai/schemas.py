@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt
 from model.params import MAX_PROMPT_CHARACTERS
 from service.api.schemas import JobCreate, Text
 from service.api.synonyms import SYNONYMS
-from service.views.job import OutputFormat
+from service.views.words import OutputFormat
 
 Quality = Literal["low", "medium", "high", "xhigh", "max"]
 Prompt = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
