@@ -5,7 +5,6 @@ idempotency work the same whatever words a client speaks.
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -26,6 +25,7 @@ from service.api.model_names import real_name
 from service.api.pictures import NO_INPUTS, Inputs, find_inputs, uploads_named
 from service.api.schemas import JobCreate
 from service.api.services import Services
+from service.api.stopping import stop
 from service.errors import Unavailable
 from service.jobs import Api, Job, WebhookTarget, new_job_id
 from service.queue.quota import Quota
@@ -151,9 +151,7 @@ async def hold(
     except Unavailable:
         return job
     finally:
-        waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await waiting
+        await stop(waiting)
 
 
 async def _deadline(job: Job, services: Services) -> Deadline | None:

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
+from service.api.stopping import stop
+
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -33,8 +35,7 @@ class EventStream(EventSourceResponse):
         finally:
             # Here and not in the generator: there, whatever is awaited is canceled once more.
             if self._upcoming is not None:
-                self._upcoming.cancel()
-                await asyncio.wait({self._upcoming})
+                await stop(self._upcoming)
             await self._source.aclose()
 
     async def _blocks(self) -> AsyncGenerator[bytes, None]:

@@ -23,8 +23,11 @@ EXPOSED_HEADERS = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "Retry-After-Ms",
     "Server-Timing",
+    "X-Job-Id",
     "X-Request-Id",
+    "X-Seed",
     "X-Should-Retry",
 )
 """What a page of another origin may read of a response, beside what every page may."""

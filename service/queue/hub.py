@@ -28,7 +28,9 @@ class Hint:
     async def wait(self, timeout_s: float = FALLBACK_S) -> None:
         """Returns when there may be news, at the latest after `timeout_s`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), min(timeout_s, FALLBACK_S))
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the event.
+            async with asyncio.timeout(min(timeout_s, FALLBACK_S)):
+                await self._event.wait()
         self._event.clear()
 
 

@@ -272,11 +272,6 @@ class RedisJobQueue:
         """Whether some coroutine of this process follows the job or waits for it."""
         return self._hub.is_watched(job_id)
 
-    async def queue_position(self, job_id: str) -> int | None:
-        """An estimate of how many jobs leave the queue before this one; None if it doesn't wait."""
-        answer = await self._run("position", id=job_id)
-        return None if answer is None else int(answer)
-
     async def workers(self) -> Presences:
         """The live workers, as they last announced themselves."""
         self._hub.start()

@@ -24,7 +24,6 @@ TRANSITIONS = (
     "abandon",
     "announce",
     "maintain",
-    "position",
     "look",
     "webhook_claim",
     "webhook_freeze",

@@ -1,10 +1,14 @@
-"""The JavaScript clients: installed once a machine with npm, run by small scripts in `node/`."""
+"""The JavaScript clients: installed once a machine with npm, run by small scripts in `node/`.
+
+Node.js itself comes with the extra `clients`, so that nobody needs to be root to run the tests.
+"""
 
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +17,9 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).parent / "node"
+BIN = Path(sys.executable).parent
 NEEDED = (
-    "These tests run real JavaScript clients: install Node.js 20 or newer with npm "
-    "(Debian, Ubuntu: apt-get install nodejs npm; else https://nodejs.org)."
+    "These tests run real JavaScript clients on the Node.js of the extra `clients`: make install"
 )
 
 
@@ -37,7 +41,11 @@ class Node:
             shutil.copytree(SCRIPTS, name, dirs_exist_ok=True)
             (Path(name) / "node_modules").symlink_to(self.folder / "node_modules")
             done = subprocess.run(
-                ["node", script, *arguments], cwd=name, capture_output=True, text=True, check=False
+                [str(BIN / "node"), script, *arguments],
+                cwd=name,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -48,7 +56,7 @@ def install() -> Node:
     wanted = (SCRIPTS / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "glide-service" / "node" / hashlib.sha256(wanted).hexdigest()[:16]
-    if not (shutil.which("node") and shutil.which("npm")):
+    if not ((BIN / "node").exists() and (BIN / "npm").exists()):
         pytest.fail(NEEDED, pytrace=False)
     if not folder.exists():
         _install_into(folder, wanted)
@@ -64,7 +72,12 @@ def _install_into(folder: Path, wanted: bytes) -> None:
         (part / "package.json").write_bytes(wanted)
         quiet = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
         done = subprocess.run(
-            ["npm", "install", *quiet], cwd=part, capture_output=True, text=True, check=False
+            [str(BIN / "npm"), "install", *quiet],
+            cwd=part,
+            env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             pytest.fail(f"npm install failed:\n{done.stderr}", pytrace=False)

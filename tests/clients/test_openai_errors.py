@@ -118,7 +118,7 @@ def test_a_model_can_not_be_deleted(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         client.models.delete("tiny")
     assert caught.value.status_code == 405
-    assert caught.value.response.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert "DELETE" not in caught.value.response.headers["allow"]
     assert caught.value.code == "method_not_allowed"
 
 

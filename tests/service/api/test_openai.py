@@ -48,6 +48,20 @@ def test_a_picture_has_the_name_of_a_field_or_of_a_list(served: Served, name: st
     assert job["input"]["task"] == "variation"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"guidance_interval": ["0", "1"]},
+        {"guidance_interval": "[0, 1]"},
+        {"guidance_interval[]": ["0", "1"]},
+        {"guidance_interval[0]": "0", "guidance_interval[1]": "1"},
+    ],
+)
+def test_a_list_has_several_spellings(served: Served, fields: dict[str, Any]) -> None:
+    _, job = served(EDITS, files=PICTURE, data={"prompt": "a red apple", **fields})
+    assert job["input"]["guidance_interval"] == [0, 1]
+
+
 def test_the_fields_of_a_form_have_their_types_back(served: Served) -> None:
     fields = {
         "prompt": "7",

@@ -5,6 +5,7 @@ from typing import Any
 
 from model.params import SamplingParams
 from service.jobs import ImageRecord, Job, JobFailure, JobStatus, Priority, new_job_id
+from service.queue.redis import RedisJobQueue
 
 MODELS = ("scenes",)
 OOM = JobFailure(code="out_of_memory", detail="The device has no room", retryable=True)
@@ -50,3 +51,9 @@ def image(index: int = 0, key: str = "first.png") -> ImageRecord:
 async def pause() -> None:
     """The time between two looks at what must come true."""
     await asyncio.sleep(0.02)
+
+
+async def place_of(queue: RedisJobQueue, job_id: str) -> int | None:
+    """How many jobs leave the queue before this one, as it is estimated."""
+    (standing,) = await queue.look([job_id])
+    return None if standing is None else standing.queue_position

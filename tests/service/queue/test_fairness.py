@@ -16,7 +16,7 @@ from service.queue.submission import submission
 from service.queue.tenants import TenantLimits
 from service.settings import QueueSettings
 from tests.service.queue.audit import audit
-from tests.service.queue.making import MODELS, OOM, new_job
+from tests.service.queue.making import MODELS, OOM, new_job, place_of
 
 
 async def test_a_newcomer_need_not_wait_for_anothers_backlog(
@@ -58,17 +58,17 @@ async def test_queue_position_counts_the_jobs_that_leave_before(
     queue: RedisJobQueue, worker: RedisLeases
 ) -> None:
     jobs = [await queue.submit(new_job(tenant=tenant)) for tenant in "aaaabbc"]
-    expected = {job.id: await queue.queue_position(job.id) for job in jobs}
+    expected = {job.id: await place_of(queue, job.id) for job in jobs}
     order = [worker.lease(MODELS, 1)[0].job.id for _ in jobs]
     assert [expected[job_id] for job_id in order] == list(range(7))
-    assert await queue.queue_position(order[0]) is None
+    assert await place_of(queue, order[0]) is None
 
 
 async def test_queue_position_of_many_tenants_is_near(
     queue: RedisJobQueue, worker: RedisLeases
 ) -> None:
     jobs = [await queue.submit(new_job(tenant=f"{k % 60:02}")) for k in range(180)]
-    expected = {job.id: await queue.queue_position(job.id) for job in jobs}
+    expected = {job.id: await place_of(queue, job.id) for job in jobs}
     order = [worker.lease(MODELS, 1)[0].job.id for _ in jobs]
     for place, job_id in enumerate(order):
         estimate = expected[job_id]

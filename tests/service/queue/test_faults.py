@@ -21,7 +21,7 @@ from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
 from service.queue.scripts import sources
 from service.settings import QueueSettings
-from tests.service.queue.making import MODELS, OOM, image, new_job, pause
+from tests.service.queue.making import MODELS, OOM, image, new_job, pause, place_of
 
 
 class LossyProxy:
@@ -178,7 +178,7 @@ WorkerCall = Callable[[RedisLeases], object]
         lambda queue: queue.events(new_job_id()),
         lambda queue: anext(queue.follow(new_job_id())),
         lambda queue: queue.wait(new_job_id(), 1),
-        lambda queue: queue.queue_position(new_job_id()),
+        lambda queue: place_of(queue, new_job_id()),
         lambda queue: queue.workers(),
         lambda queue: queue.backlog("scenes"),
         lambda queue: queue.tenant("default"),

@@ -15,7 +15,7 @@ from service.queue.presence import WorkerPresence
 from service.queue.redis import RedisJobQueue
 from service.settings import QueueSettings
 from tests.service.queue.conftest import WorkerFactory
-from tests.service.queue.making import MODELS, OOM, image, new_job, pause
+from tests.service.queue.making import MODELS, OOM, image, new_job, pause, place_of
 
 
 async def test_a_job_passes_from_queued_to_succeeded(
@@ -116,7 +116,7 @@ async def test_an_unknown_job_is_none_or_not_found(queue: RedisJobQueue) -> None
     unknown = new_job_id()
     assert await queue.get(unknown) is None
     assert await queue.cancel(unknown, "why not") is None
-    assert await queue.queue_position(unknown) is None
+    assert await place_of(queue, unknown) is None
     assert await queue.events(unknown) == []
     with pytest.raises(NotFound):
         await queue.wait(unknown, 1)

@@ -10,7 +10,7 @@ from service.jobs import Priority
 from service.queue.leases import RedisLeases
 from service.queue.redis import RedisJobQueue
 from service.settings import QueueSettings
-from tests.service.queue.making import MODELS, OOM, new_job, pause
+from tests.service.queue.making import MODELS, OOM, new_job, pause, place_of
 
 HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 
@@ -77,7 +77,7 @@ async def test_a_job_that_comes_back_keeps_its_place(
         "lost": lambda: worker.abandon("worker"),
     }
     back[way]()
-    assert await queue.queue_position(jobs[0].id) == 0
+    assert await place_of(queue, jobs[0].id) == 0
     redis.zadd(f"{redis_prefix}delayed", {lease.job.id: 1}, xx=True)  # a retry's delay is over
     high = await queue.submit(new_job(priority=HIGH))
     leased = [lease.job.id for lease in worker.lease(MODELS, 99)]
@@ -91,7 +91,7 @@ async def test_any_mixture_leaves_in_the_order_of_shifted_times(
     jobs = [await queue.submit(new_job(priority=chance.choice(list(Priority)))) for _ in range(60)]
     shift = {HIGH: -300_000, NORMAL: 0, LOW: 300_000}
     expected = sorted(jobs, key=lambda job: job.created_at_ms + shift[job.priority])
-    assert [await queue.queue_position(job.id) for job in expected] == list(range(60))
+    assert [await place_of(queue, job.id) for job in expected] == list(range(60))
     assert [lease.job.id for lease in worker.lease(MODELS, 99)] == [job.id for job in expected]
 
 

@@ -16,6 +16,8 @@ from service.errors import FieldError, InvalidRequest
 
 MOST_PICTURES = 16
 _NAME = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
+_LISTS = frozenset({"guidance_interval"})
+"""Fields that may also be repeated without brackets, as OpenAPI has it."""
 _TEXTS = VERBATIM | {"user", "safety_identifier", "size"}
 
 
@@ -49,10 +51,11 @@ def _split(sent: str) -> tuple[str, str | None]:
 def _put(texts: dict[str, Any], sent: str, text: str) -> None:
     name, member = _split(sent)
     value = text if name in _TEXTS else number_or_text(text)
-    if member is None and name not in texts:
-        texts[name] = value
-    elif member is not None and (not member or member.isdecimal()):
+    one_of_a_list = member is not None and (not member or member.isdecimal())
+    if one_of_a_list or (member is None and name in _LISTS and not isinstance(value, list)):
         _list_of(texts, name, sent).append(value)
+    elif member is None and name not in texts:
+        texts[name] = value
     elif member is not None and isinstance(texts.setdefault(name, {}), dict):
         texts[name][member] = value
     else:

@@ -31,7 +31,15 @@ from service.errors import FieldError, InvalidRequest
 router = APIRouter(prefix="/v1/images", tags=["openai"])
 
 _REFUSED = declared(400, 401, 403, 404, 413, 415, 429)
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "description": "the `type` of `data`, or `error`"},
+        "data": {"type": "string", "description": "JSON"},
+    },
+    "required": ["event", "data"],
+}
+_STREAM = {"text/event-stream": {"schema": _EVENT}}
 _DONE = {"description": "the images, or with `stream` their events", "content": _STREAM}
 _BYTES = {"type": "string", "format": "binary"}
 
