@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import replicate
 from huggingface_hub import InferenceClient, close_session
 from openai import OpenAI
 from PIL import Image
+from replicate.client import Client as Replicate
 from standardwebhooks import Webhook
 
 from service.client import GlideClient
@@ -178,8 +178,8 @@ def test_the_lines_of_the_readme_run(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(close_session)
 
-        def client(**options: Any) -> replicate.Client:
-            made = replicate.Client(**options)
+        def client(**options: Any) -> Replicate:
+            made = Replicate(**options)
             stack.callback(made._client.close)
             return made
 
