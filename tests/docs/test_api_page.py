@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 
 from service.client import GlideClient
 from service.jobs import JobStatus
-from tests.clients.node_clients import install
+from tests.clients.node_clients import BIN, install
 from tests.docs.conftest import Server
 from tests.docs.pages import Example, examples
 
@@ -209,7 +209,11 @@ def test_the_javascript_examples_run(server: Server, folder: Path) -> None:
         script = folder / "example.mjs"
         script.write_text(block.code)
         done = subprocess.run(
-            ["node", script.name], cwd=folder, capture_output=True, text=True, check=False
+            [str(BIN / "node"), script.name],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"docs/{PAGE}:{block.line}:\n{done.stderr}"
     assert sections >= {"In short", "Live", *CHECKS} - {"The Python client"}
