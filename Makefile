@@ -53,8 +53,8 @@ test: $(DEV)  ## Run the tests, without the slow ones.
 test-all: $(DEV)  ## Run all tests.
 	$(PY) -m pytest
 
-test-clients: $(DEV)  ## Run the clients people already have, in Python and JavaScript, against it.
-	$(PY) -m pytest tests/clients
+test-clients: $(DEV)  ## Run the clients people already have, and the examples of docs/api.md.
+	$(PY) -m pytest tests/clients tests/docs
 
 check: $(DEV)  ## Check format, lint, types and the order of imports.
 	$(VENV)/bin/ruff format --check .
