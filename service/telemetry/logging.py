@@ -83,7 +83,7 @@ class GatheringHandler(logging.StreamHandler[TextIO]):
                 self.flush()
             elif len(self._waiting) == 1:
                 self._flush_soon()
-        except Exception:
+        except Exception:  # noqa: BLE001 (as every handler of `logging` does)
             self.handleError(record)
 
     def flush(self) -> None:
