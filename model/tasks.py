@@ -132,6 +132,8 @@ def _guide_checks(serving: Serving, params: SamplingParams) -> Iterator[Check]:
         "clip_guidance_scale": params.clip_guidance_scale,
         "classifier_guidance_scale": params.classifier_guidance_scale,
     }
+    if not any(scales.values()):
+        return
     bounds = f"a finite number between 0 and {serving.max_guidance_scale:g}"
     for name, scale in scales.items():
         yield name, 0 <= scale <= serving.max_guidance_scale, bounds

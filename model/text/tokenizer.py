@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
 from model.catalog import PipelineSpec
 from model.errors import CheckpointError
@@ -54,23 +54,22 @@ class CaptionTokenizer:
     def encode(self, caption: str) -> Tokens:
         """Reads a caption; the empty one is all padding, which is the unconditional input."""
         encoding = self._tokenizer.encode(caption, add_special_tokens=False)
-        ids = encoding.ids[: self._context]
+        all_ids: list[int] = encoding.ids  # made anew each time that it is asked for
+        ids = all_ids[: self._context]
         missing = self._context - len(ids)
         return Tokens(
             ids=(*ids, *[self._padding_id] * missing),
             mask=(*[True] * len(ids), *[False] * missing),
-            truncated=len(encoding.ids) > self._context,
-            unknown_words=self._unknown_words(caption, encoding.ids, encoding.offsets),
+            truncated=len(all_ids) > self._context,
+            unknown_words=self._unknown_words(caption, all_ids, encoding),
         )
 
-    def _unknown_words(
-        self, caption: str, ids: list[int], offsets: list[tuple[int, int]]
-    ) -> tuple[str, ...]:
-        if self._unknown_id is None:
+    def _unknown_words(self, caption: str, ids: list[int], encoding: Encoding) -> tuple[str, ...]:
+        if self._unknown_id not in ids:
             return ()
         words = (
             caption[start:end]
-            for number, (start, end) in zip(ids, offsets, strict=True)
+            for number, (start, end) in zip(ids, encoding.offsets, strict=True)
             if number == self._unknown_id
         )
         named = (word for word in words if any(character.isalnum() for character in word))

@@ -7,6 +7,7 @@ server is open, but to this machine alone, unless the settings open it to everyb
 import ipaddress
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -131,8 +132,13 @@ def _is_local(request: Request, services: Services) -> bool:
     """Whether the client is surely on this machine."""
     if "*" in services.settings.api.trusted_proxies and "x-forwarded-for" in request.headers:
         return False  # anybody may have written it
+    return request.client is not None and _is_loopback(request.client.host)
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
     try:
-        address = ipaddress.ip_address(request.client.host if request.client else "")
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

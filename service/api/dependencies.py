@@ -1,6 +1,7 @@
 """What routes are given: who asks, the job that a path names, and how bodies declare themselves."""
 
 from email.message import Message
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -84,6 +85,11 @@ def is_form(request: Request) -> bool:
 
 def content_type(request: Request) -> str:
     """The media type of the body, in lower case and without parameters; `none/none` for none."""
+    return _media_type(request.headers.get("content-type", "none/none"))
+
+
+@lru_cache(maxsize=64)
+def _media_type(text: str) -> str:
     header = Message()
-    header["content-type"] = request.headers.get("content-type", "none/none")
+    header["content-type"] = text
     return header.get_content_type()

@@ -10,8 +10,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,8 +61,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         most = self._bound(scope["method"], scope["path"])
-        refusal = _refusal(scope)
-        body = _Body(scope, receive, send, most=most, timeout_s=self._body_timeout_s)
+        head = _head(scope)
+        refusal = _refusal(scope, head)
+        body = _Body(scope, receive, send, head, most=most, timeout_s=self._body_timeout_s)
         if refusal is None:
             await self._app(scope, body.receive, body.send)
         else:
@@ -78,6 +80,28 @@ class Edge:
         return self._max_body_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the head of a request says of its size and of its body's."""
+
+    size_bytes: int
+    content_length: bytes | None
+    is_chunked: bool
+
+
+def _head(scope: Scope) -> _Head:
+    """All in one pass over the headers."""
+    size_bytes = len(scope["path"]) + len(scope["query_string"])
+    content_length, is_chunked = None, False
+    for name, value in scope["headers"]:
+        size_bytes += len(name) + len(value)
+        if name == b"content-length" and content_length is None:
+            content_length = value
+        elif name == b"transfer-encoding":
+            is_chunked = True
+    return _Head(size_bytes, content_length, is_chunked)
+
+
 class _Body:
     """One request's body on its way in, and the response on its way out.
 
@@ -85,14 +109,20 @@ class _Body:
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, most: int, timeout_s: float
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        head: _Head,
+        *,
+        most: int,
+        timeout_s: float,
     ) -> None:
         self._receive, self._send = receive, send
         self._most, self._timeout_s = most, timeout_s
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "0")[:_LONGEST_NUMBER]
-        self._declared = int(declared) if declared.isdecimal() else 0
-        self._whole = self._declared == 0 and "transfer-encoding" not in headers
+        declared = (head.content_length or b"0")[:_LONGEST_NUMBER]
+        self._declared = int(declared) if declared.isdigit() else 0
+        self._whole = self._declared == 0 and not head.is_chunked
         self._seen = 0
         self._started_s = time.monotonic()
         self._answered = False
@@ -168,15 +198,13 @@ def head_too_large() -> Refusal:
     return Refusal(status=431, code="head_too_large", title=title, detail=detail)
 
 
-def _refusal(scope: Scope) -> Refusal | None:
+def _refusal(scope: Scope, head: _Head) -> Refusal | None:
     """Why a request is not even looked at."""
-    headers = Headers(scope=scope)
-    if "transfer-encoding" in headers and "content-length" in headers:
+    if head.is_chunked and head.content_length is not None:
         detail = "A body has a Content-Length or a Transfer-Encoding, never both."
         title = "The request is ambiguous"
         return Refusal(status=400, code="ambiguous_length", title=title, detail=detail)
-    size = len(scope["path"]) + len(scope["query_string"])
-    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+    if head.size_bytes > MAX_HEAD_BYTES:
         return head_too_large()
     if scope.get("state", {}).get(CROWDED) and scope["path"] != _ALWAYS_ANSWERED:
         error = Unavailable("Too many connections are open.", retry_after_s=_RETRY_AFTER_S)

@@ -6,6 +6,7 @@ Both are wishes: what can't be understood is passed over and never refused. Know
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -20,6 +21,7 @@ IMAGE_TYPES: Mapping[OutputFormat, str] = {
 
 _PREFERENCE = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)\s*(?:=\s*"?([^";]*)"?\s*)?(?:;.*)?', re.ASCII)
 _SECONDS = re.compile(r"\d{1,6}", re.ASCII)
+_HEADERS_KEPT = 64  # most clients send the same ones; each may be as long as a whole head
 _QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
@@ -52,8 +54,13 @@ class Preferences:
 
 def preferences(request: Request) -> Preferences:
     """The preferences of a request; of two with the same name the first one counts."""
+    return _understood(",".join(request.headers.getlist("prefer")))
+
+
+@lru_cache(maxsize=_HEADERS_KEPT)
+def _understood(header: str) -> Preferences:
     found: dict[str, str] = {}
-    for text in ",".join(request.headers.getlist("prefer")).split(","):
+    for text in header.split(","):
         match = _PREFERENCE.fullmatch(text)
         if match is not None:
             found.setdefault(match[1].lower(), (match[2] or "").strip())
@@ -64,15 +71,20 @@ def preferences(request: Request) -> Preferences:
 
 def wanted_image(request: Request) -> OutputFormat | None:
     """The format of a client that would rather have an image than JSON; None for JSON."""
-    accepted = dict(_accepted(request.headers.getlist("accept")))
+    return _wanted(",".join(request.headers.getlist("accept")))
+
+
+@lru_cache(maxsize=_HEADERS_KEPT)
+def _wanted(header: str) -> OutputFormat | None:
+    accepted = dict(_accepted(header))
     wishes = {name: _wish(accepted, media_type) for name, media_type in IMAGE_TYPES.items()}
     best = max(wishes, key=lambda name: wishes[name])
     return best if wishes[best] > _wish(accepted, "application/json") else None
 
 
-def _accepted(headers: Iterable[str]) -> Iterable[tuple[str, float]]:
+def _accepted(header: str) -> Iterable[tuple[str, float]]:
     """Every media range and its quality."""
-    for text in ",".join(headers).split(","):
+    for text in header.split(","):
         media_range, *parameters = (part.strip().lower() for part in text.split(";"))
         qualities = [value[2:].strip() for value in parameters if value.startswith("q=")]
         if all(_QUALITY.fullmatch(quality) for quality in qualities):

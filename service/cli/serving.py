@@ -62,7 +62,7 @@ def api(
     if parent is not None:
         die_with(parent)
     settings = override(load_settings(), "api", port=port, host=host)
-    configure_logging(settings.log)
+    configure_logging(settings.log, gathered=True)
     listener = socket.socket(fileno=fd) if fd is not None else None
     run_api(settings, listener or bind(settings.api.host, settings.api.port))
 

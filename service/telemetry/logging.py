@@ -4,6 +4,7 @@
 adds fields, such as a job's id, to every line logged within it. A caption is logged at DEBUG only.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -11,14 +12,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from service.settings import LogSettings
 
 _BOUND: ContextVar[Mapping[str, object]] = ContextVar("bound_fields", default={})  # noqa: B039
-_RECORD_MEMBERS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
-# uvicorn adds a copy of the message with terminal colours.
-_UNWANTED = frozenset({"color_message"})
+# No fields: what every record has, and uvicorn's copy of the message with terminal colours.
+_NO_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
+_ENCODER = json.JSONEncoder(default=str)  # `json.dumps` with a default makes one for each call
 _LEVELS_OF_LIBRARIES = {"httpx": "WARNING", "httpcore": "WARNING", "uvicorn.access": "WARNING"}
 
 
@@ -46,7 +48,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _ENCODER.encode(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -62,11 +64,58 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Sends every line of the process to `stream` (standard error), replacing earlier handlers."""
+class GatheringHandler(logging.StreamHandler[TextIO]):
+    """Writes the lines of one turn of an event loop with one system call.
+
+    A line logged outside a loop, and an error anywhere, is written at once, after what waits; so is
+    what waits when the process ends. Only a process that is killed loses its last turn's lines.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record; `handle` holds the lock."""
+        try:
+            self._waiting.append(self.format(record))
+            if record.levelno >= logging.ERROR:
+                self.flush()
+            elif len(self._waiting) == 1:
+                self._flush_soon()
+        except Exception:  # noqa: BLE001 (as every handler of `logging` does)
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Writes what waits; `logging` asks for it when the process ends."""
+        with self.lock or contextlib.nullcontext():
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self.stream.write("\n".join(waiting) + "\n")
+            super().flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            loop.call_soon(self.flush)
+
+
+def configure_logging(
+    settings: LogSettings, stream: TextIO | None = None, *, gathered: bool = False
+) -> None:
+    """Sends every line of the process to `stream`, replacing earlier handlers.
+
+    Args:
+        settings: level and format.
+        stream: where to; None: standard error.
+        gathered: lines of one turn of an event loop are written together.
+    """
     stream = sys.stderr if stream is None else stream
     as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
-    handler = logging.StreamHandler(stream)
+    handler = (GatheringHandler if gathered else logging.StreamHandler)(stream)
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     handler.addFilter(_bind)
     logging.basicConfig(handlers=[handler], level=settings.level, force=True)
@@ -81,8 +130,7 @@ def _bind(record: logging.LogRecord) -> bool:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    foreign = record.__dict__.keys() - _RECORD_MEMBERS - _UNWANTED
-    return {name: record.__dict__[name] for name in record.__dict__ if name in foreign}
+    return {name: value for name, value in record.__dict__.items() if name not in _NO_FIELDS}
 
 
 def _quoted(value: object) -> str:
@@ -95,5 +143,10 @@ def _one_line(text: str) -> str:
 
 
 def _rfc3339(time_s: float) -> str:
-    moment = datetime.fromtimestamp(time_s, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, milliseconds = divmod(int(time_s * 1000), 1000)
+    return f"{_rfc3339_to_the_second(second)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _rfc3339_to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -4,7 +4,6 @@ A signed link carries the time of its end and an HMAC-SHA256 over path and end. 
 the same links, so that entity tags hold and webhooks repeat themselves exactly. Pure.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ class LinkSigner:
         return hmac.compare_digest(expected.encode(), signature.encode()) and now_s < expires_s
 
     def _signature(self, path: str, expires_s: int) -> str:
-        return hmac.new(self._key, f"{path}\n{expires_s}".encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, f"{path}\n{expires_s}".encode(), "sha256").hex()
 
 
 @dataclass(frozen=True, slots=True)
