@@ -84,17 +84,17 @@ def read_endpoint(text: str, *, allow_private: bool) -> Endpoint:
         AddressRefused: it is no URL of a server that may be called.
     """
     if any(character <= " " or character in "\x7f\\" for character in text):
-        raise AddressRefused("a URL has no spaces, backslashes and control characters")
+        raise AddressRefused("a URL without spaces, backslashes and control characters")
     try:
         url = Url(text)
     except ValidationError as error:
         raise AddressRefused(f"not a URL: {error.errors()[0]['msg']}") from None
     if url.scheme != "https" and not (url.scheme == "http" and allow_private):
-        raise AddressRefused("a URL that starts with https:// is needed")
+        raise AddressRefused("a URL that starts with https://")
     if url.username is not None or url.password is not None:
-        raise AddressRefused("a URL without a user name and a password is needed")
+        raise AddressRefused("a URL without a user name and a password")
     if not url.host or not url.port:
-        raise AddressRefused("a URL with a host and a port above 0 is needed")
+        raise AddressRefused("a URL with a host and a port above 0")
     host = url.host.strip("[]").rstrip(".")
     address = _literal(host)
     if address is not None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from service.api.schemas import LONGEST_TIMEOUT_S
 from service.errors import FieldError, InvalidRequest
 
+POINTER = "/header/cancel-after"
 _NUMBER = r"[0-9]{1,6}(\.[0-9]{1,6})?"
 DURATION_PATTERN = f"^({_NUMBER}h({_NUMBER}m)?({_NUMBER}s?)?|{_NUMBER}m({_NUMBER}s?)?|{_NUMBER}s?)$"
 """Hours, minutes and seconds, each at most once and in this order; a number alone is seconds."""
@@ -36,4 +37,4 @@ def cancel_after_s(request: Request) -> float | None:
 
 
 def _refusal(detail: str) -> InvalidRequest:
-    return InvalidRequest.of([FieldError("/header/cancel-after", detail)])
+    return InvalidRequest.of([FieldError(POINTER, detail)])

@@ -108,11 +108,13 @@ class Deadline:
         timeout_s: from now.
         work: of the job.
         pace: of its model.
+        pointer: where the request has the deadline.
     """
 
     timeout_s: float
     work: int
     pace: Pace
+    pointer: str = "/timeout_seconds"
 
     @property
     def alone_s(self) -> float:
@@ -132,10 +134,10 @@ class Deadline:
             now_s: Unix time.
         """
         if self.alone_s > self.timeout_s:
-            detail = f"an idle service takes about {self.alone_s:.1f} s for this job"
-            errors = [FieldError("/timeout_seconds", detail)]
+            takes = f"an idle service takes about {self.alone_s:.1f} s for this job"
+            errors = [FieldError(self.pointer, f"is too short: {takes}")]
             members = _prediction(self.alone_s, now_s)
-            return DeadlineTooShort(f"{detail.capitalize()}.", errors=errors, members=members)
+            return DeadlineTooShort(f"{takes.capitalize()}.", errors=errors, members=members)
         predicted_s = work_before / self.pace.total + self.alone_s
         pause_s = max(1, math.ceil(predicted_s - self.timeout_s))
         return Unmeetable(

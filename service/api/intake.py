@@ -14,10 +14,10 @@ from typing import Any
 
 from starlette.requests import Request
 
+from service.api import deadlines
 from service.api.acceptance import accept, deliverable
 from service.api.auth import Principal
 from service.api.bodies import Submission
-from service.api.deadlines import cancel_after_s
 from service.api.dependencies import base_url_of
 from service.api.forecast import Deadline
 from service.api.idempotency import idempotency_key, request_digest
@@ -77,7 +77,9 @@ def terms_of(
     """
     key = idempotency_key(request)
     body_hash = None if key is None else request_digest(request, members, files)
-    return Terms(idempotency_key=key, body_hash=body_hash, timeout_s=cancel_after_s(request))
+    return Terms(
+        idempotency_key=key, body_hash=body_hash, timeout_s=deadlines.cancel_after_s(request)
+    )
 
 
 async def take(
@@ -154,17 +156,21 @@ async def hold(
         await stop(waiting)
 
 
-async def _deadline(job: Job, services: Services) -> Deadline | None:
+async def _deadline(job: Job, terms: Terms, services: Services) -> Deadline | None:
     """A new job's deadline, if it has one and the pace is known that it must be met with."""
     if job.timeout_s is None:
         return None
     pace = (await services.paces.now()).get(job.params.model)
-    return None if pace is None else Deadline(job.timeout_s, job.work, pace)
+    if pace is None:
+        return None
+    if job.timeout_s == terms.timeout_s:
+        return Deadline(job.timeout_s, job.work, pace, deadlines.POINTER)
+    return Deadline(job.timeout_s, job.work, pace)
 
 
 async def _enqueue(job: Job, terms: Terms, services: Services, principal: Principal) -> Accepted:
     """Queues a job, unless it has a deadline that is known to be too early."""
-    deadline = await _deadline(job, services)
+    deadline = await _deadline(job, terms, services)
     try:
         return await services.queue.enqueue(
             job,

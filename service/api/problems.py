@@ -59,7 +59,12 @@ _STATUSES: Mapping[type[ServiceError], int] = {
     NoWorker: 503,
     Unavailable: 503,
 }
-_MESSAGES = {"extra_forbidden": "there is no such field", "missing": "is required"}
+_MESSAGES = {
+    "extra_forbidden": "there is no such field",
+    "missing": "is required",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+}
 _FIELD_CODES: Mapping[str, FieldCode] = {
     "extra_forbidden": "unknown_parameter",
     "missing": "missing_required_parameter",
@@ -157,10 +162,11 @@ def invalid_request(found: Iterable[Mapping[str, Any]]) -> InvalidRequest:
     return InvalidRequest.of(
         FieldError(
             _pointer(each["loc"]),
-            _MESSAGES.get(each["type"], each["msg"]),
-            _field_code(each["type"], each["input"]),
+            _message(each, code),
+            code,
         )
         for each in found
+        for code in [_field_code(each["type"], each["input"])]
     )
 
 
@@ -215,6 +221,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     code, title = _FRAMEWORK_CODES.get(status, ("http_error", HTTPStatus(status).phrase))
     refusal = Refusal(status=status, code=code, title=title, detail=detail, headers=headers)
     return respond(refusal, request.scope)
+
+
+def _message(found: Mapping[str, Any], code: FieldCode) -> str:
+    """What is wrong with a field; pydantic counts a text's characters as items, and we don't."""
+    if code == "string_above_max_length":
+        return f"at most {found['ctx']['max_length']} characters"
+    return _MESSAGES.get(found["type"], str(found["msg"]))
 
 
 def _field_code(kind: str, value: object) -> FieldCode:

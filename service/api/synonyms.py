@@ -50,9 +50,7 @@ class Translated:
         try:
             yield
         except InvalidRequest as error:
-            raise InvalidRequest.of(
-                dict.fromkeys(_named(e, names) for e in error.errors)
-            ) from error
+            raise type(error).of(dict.fromkeys(_named(e, names) for e in error.errors)) from error
 
 
 def translate(members: Mapping[str, Any]) -> Translated:

@@ -150,11 +150,12 @@ def in_terms_of(asked: PredictionInput, error: InvalidRequest) -> InvalidRequest
     found = []
     for each in error.errors:
         name, *rest = each.pointer.removeprefix("/").split("/")
-        members = [name] if name == "webhook" else ["input", theirs.get(name, name), *rest]
+        elsewhere = name in ("webhook", "header")
+        members = [name, *rest] if elsewhere else ["input", theirs.get(name, name), *rest]
         found.append(
             FieldError("/" + "/".join(member for member in members if member), each.detail)
         )
-    return InvalidRequest.of(found) if found else error
+    return type(error).of(found) if found else error
 
 
 def webhook_of(asked: PredictionCreate) -> WebhookTarget | None:

@@ -96,6 +96,7 @@ def test_every_bad_field_is_named_at_once(shared_api: LiveApi) -> None:
 
 def test_too_long_a_caption_is_refused(shared_api: LiveApi) -> None:
     response = shared_api.http.post("/v1/jobs", json={"prompt": "é" * 32_001})
+    assert "at most 32000 characters" in response.json()["detail"]
     assert pointers(assert_problem(response, 422, "invalid_request")) == ["/prompt"]
     job = shared_api.http.post("/v1/jobs", json={"prompt": "é " * 16_000}).json()
     assert "ignored" in job["warnings"][0]

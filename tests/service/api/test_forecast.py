@@ -101,8 +101,24 @@ def test_a_deadline_that_no_queue_explains_is_a_bad_request(api: LiveApi, worker
     response = post(api, "3s")
     problem = response.json()
     assert (response.status_code, problem["code"]) == (422, "deadline_too_short")
-    assert pointers(problem) == ["/timeout_seconds"]
+    assert pointers(problem) == ["/header/cancel-after"]
     assert problem["predicted_seconds"] == 10.0
+    assert pointers(post(api, 3).json()) == ["/timeout_seconds"]
+
+
+def test_every_dialect_says_in_a_sentence_that_a_deadline_is_too_short(
+    api: LiveApi, worker: Worker
+) -> None:
+    worker.announce(work_rate=45.6)
+    post(api, 600)
+    hurry = {"Cancel-After": "3s"}
+    takes = "is too short: an idle service takes about 10.0 s for this job"
+    prediction = {"version": "tiny", "input": {"prompt": "a red apple"}}
+    answer = api.http.post("/replicate/v1/predictions", json=prediction, headers=hurry).json()
+    assert answer["detail"] == f"- header.cancel-after: {takes}"
+    assert answer["type"].endswith(":deadline_too_short")
+    answer = api.http.post("/hf/models/tiny", json={"inputs": "a red apple"}, headers=hurry).json()
+    assert answer["code"] == "deadline_too_short"
 
 
 def test_another_tenants_queue_does_not_count_whole(api: LiveApi, worker: Worker) -> None:

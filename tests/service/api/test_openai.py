@@ -71,6 +71,7 @@ def test_the_fields_of_a_form_have_their_types_back(served: Served) -> None:
         "stream": "false",
         "output_compression": "90",
         "svg[model]": "ignored",
+        "svg[reasoning][effort]": "ignored",
         "metadata[album]": "apples",
         "guidance_interval[]": ["0", "1"],
         "upsample[steps]": "20",

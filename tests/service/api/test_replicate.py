@@ -147,9 +147,13 @@ def test_a_bad_field_is_named_as_the_client_calls_it(
     [
         ({"input": PROMPT}, "- body: version is required"),
         ({"version": "tiny"}, "- body: input is required"),
+        ({"version": "tiny", "input": 5}, "- input: must be a JSON object"),
+        (
+            {"version": "tiny", "input": PROMPT, "webhook": "http://x.example"},
+            "- webhook: must be a URL that starts with https://",
+        ),
         ({"version": "tiny", "input": PROMPT, "webook": "x"}, "- webook: there is no such field"),
         ({"version": "tiny", "input": PROMPT, "webhook": "x"}, "- webhook: must be an http"),
-        ({"version": "tiny", "input": 3}, "- input: must be"),
         ([], "- body: must be"),
     ],
 )

@@ -15,7 +15,8 @@ from service.api.pictures import PICTURE_FIELDS
 from service.errors import FieldError, InvalidRequest
 
 MOST_PICTURES = 16
-_NAME = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
+_NAME = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\](?:\[[^\[\]]*\])*)?")
+"""A field and its member; what is nested deeper, as `svg[reasoning][effort]`, has no effect."""
 _LISTS = frozenset({"guidance_interval"})
 """Fields that may also be repeated without brackets, as OpenAPI has it."""
 _TEXTS = VERBATIM | {"user", "safety_identifier", "size"}
