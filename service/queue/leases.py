@@ -83,9 +83,9 @@ class RedisLeases:
     ) -> list[Lease]:
         """Takes jobs of these models until their images fill the free slots.
 
-        The last job may exceed the slots, so that one with many images is not passed over for ever.
-        After `Unavailable` the next call asks for the same answer again. Not for two threads at
-        once: each has its own `RedisLeases`.
+        The last job may exceed the slots, so that one with many images is not passed over for ever;
+        so may the last one of the reserve. After `Unavailable` the next call asks for the same
+        answer again. Not for two threads at once: each has its own `RedisLeases`.
 
         Args:
             models: whose jobs.

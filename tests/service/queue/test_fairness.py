@@ -211,6 +211,14 @@ async def test_a_full_worker_admits_one_job_of_each_newcomer(
     audit(redis, redis_prefix)
 
 
+async def test_a_newcomer_with_many_images_is_admitted_too(
+    queue: RedisJobQueue, worker: RedisLeases
+) -> None:
+    for tenant in "ab":
+        await queue.submit(new_job(tenant=tenant, n=4))
+    assert len(worker.lease(MODELS, 0, reserve=1, busy_tenants=())) == 1
+
+
 async def test_what_the_reserve_gave_is_charged_like_the_rest(
     queue: RedisJobQueue, worker: RedisLeases
 ) -> None:
