@@ -70,8 +70,10 @@ gpu: $(DEV)  ## Everything worth doing with MINUTES=25 on a GPU; TINY=1 rehearse
 	[ -e runs/gpu/sprites.npz ] || $(PY) -m benchmarks.gpu prepare
 	$(PY) -m benchmarks.gpu run --minutes $(MINUTES) $(if $(TINY),--tiny)
 
-bench: $(DEV)  ## Measure serving, into benchmarks/results/.
+bench: $(DEV)  ## Measure serving, fairness and the API's front (needs wrk), into benchmarks/results/.
 	$(PY) -m benchmarks.serving
+	$(PY) -m benchmarks.fairness
+	$(PY) -m benchmarks.api
 
 up:  ## Build the images and run redis, api and worker with Docker Compose.
 	docker compose up --build --detach --wait
