@@ -38,6 +38,9 @@ _UNUSABLE = (
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
     IPv6Network("3fff::/20"),  # documentation
 )
+_LOCAL_NAMES = frozenset({"localhost", "localdomain", "local", "internal", "home.arpa"})
+"""Domains whose names never belong to a public server (RFC 6761, 6762 and 8375, and ICANN's)."""
+
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
@@ -99,6 +102,8 @@ def read_endpoint(text: str, *, allow_private: bool) -> Endpoint:
     address = _literal(host)
     if address is not None:
         require_callable(address, allow_private=allow_private)
+    elif _is_local(host) and not allow_private:
+        raise AddressRefused(f"{host} is a local name and not a public address")
     target = (url.path or "/") + ("" if url.query is None else f"?{url.query}")
     endpoint = Endpoint("", url.scheme, host, url.port, target)
     canonical = f"{endpoint.scheme}://{endpoint.authority}{target}"
@@ -131,6 +136,12 @@ def _literal(host: str) -> IpAddress | None:
         return ip_address(host)
     except ValueError:
         return None
+
+
+def _is_local(name: str) -> bool:
+    """Whether a name means something in one machine's network alone, whatever it resolves to."""
+    labels = name.lower().split(".")
+    return len(labels) == 1 or not _LOCAL_NAMES.isdisjoint((labels[-1], ".".join(labels[-2:])))
 
 
 def _embedded(address: IpAddress) -> IPv4Address | None:

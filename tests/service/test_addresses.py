@@ -126,12 +126,25 @@ def test_addresses_of_metadata_links_and_groups_are_never_called(
         "https://169.254.169.254/latest/meta-data/",
         "https://2852039166/",
         "https://[fd00:ec2::254]/latest/",
+        "https://localhost/",
+        "HTTPS://LOCALHOST./",
+        "https://hooks.localhost/",
+        "https://redis:6379/",
+        "https://printer.local/",
+        "https://metadata.google.internal/",
+        "https://router.home.arpa/",
     ],
 )
 def test_a_url_that_is_not_of_a_public_server_is_refused(url: str) -> None:
     with pytest.raises(AddressRefused) as refused:
         read_endpoint(url, allow_private=False)
     assert str(refused.value)
+
+
+def test_local_names_are_a_matter_of_the_setting() -> None:
+    assert read_endpoint("http://redis:8000/x", allow_private=True).host == "redis"
+    endpoint = read_endpoint("https://local.example/", allow_private=False)
+    assert endpoint.host == "local.example"
 
 
 def test_an_endpoint_has_the_canonical_url() -> None:
