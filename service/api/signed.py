@@ -12,6 +12,7 @@ from service.views.links import file_path
 
 ExpiresQuery = Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")]
 SignatureQuery = Annotated[str, Query(max_length=128)]
+"""Routes give both a default that no link has: one without them is forbidden, not malformed."""
 
 
 async def signed_job(

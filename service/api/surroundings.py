@@ -18,6 +18,7 @@ EXPOSED_HEADERS = (
     "Content-Range",
     "ETag",
     "Idempotency-Replayed",
+    "Link",
     "Location",
     "Preference-Applied",
     "RateLimit",

@@ -107,8 +107,8 @@ async def get_signed_events(
     links: LinksDep,
     wanted: _WantedDep,
     job_id: str,
-    expires: ExpiresQuery,
-    signature: SignatureQuery,
+    expires: ExpiresQuery = 0,
+    signature: SignatureQuery = "",
 ) -> Response:
     """The same by the link `events_signed` of a job; asks for no key."""
     job = await signed_job(services, job_id, events_path(job_id), expires, signature)

@@ -48,8 +48,8 @@ async def get_file(
     services: ServicesDep,
     job_id: str,
     name: str,
-    expires: ExpiresQuery,
-    signature: SignatureQuery,
+    expires: ExpiresQuery = 0,
+    signature: SignatureQuery = "",
 ) -> Response:
     """An image by the signed link of a job's `images`; asks for no key."""
     path = f"/v1/files/{job_id}/{name}"

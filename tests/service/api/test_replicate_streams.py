@@ -55,6 +55,6 @@ def test_a_stream_ends_with_why(api: LiveApi, worker: Worker) -> None:
 def test_a_stream_is_given_only_for_its_own_signature(api: LiveApi) -> None:
     url, other = (created(api)["urls"]["stream"] for _ in range(2))
     query = url.partition("?")[2]
-    assert httpx.get(url.partition("?")[0]).status_code == 422
+    assert httpx.get(url.partition("?")[0]).status_code == 403
     assert httpx.get(f"{other.partition('?')[0]}?{query}").status_code == 403
     assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403

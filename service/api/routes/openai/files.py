@@ -4,13 +4,14 @@ import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from service.api.auth import NO_KEY
 from service.api.entity_tags import is_held
 from service.api.problems import declared
 from service.api.scaling import Size, parse_size, scaled
 from service.api.services import ServicesDep
+from service.api.signed import ExpiresQuery, SignatureQuery
 from service.errors import Forbidden, NotFound
 from service.jobs import ImageRecord, Job, is_job_id
 from service.views.links import EXTENSIONS, Links
@@ -41,8 +42,8 @@ async def get_scaled_file(
     job_id: str,
     size: Annotated[str, Path(description="such as `1024x1024`")],
     name: str,
-    expires: Annotated[int, Query(ge=0, le=1 << 40, description="Unix time, s")],
-    signature: Annotated[str, Query(max_length=128)],
+    expires: ExpiresQuery = 0,
+    signature: SignatureQuery = "",
 ) -> Response:
     """A finished image at another size, by the signed link of an image's `url`; asks for no key."""
     signer = await services.signing.signer()

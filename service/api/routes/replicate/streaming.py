@@ -51,8 +51,8 @@ async def stream_prediction(
     services: ServicesDep,
     links: LinksDep,
     job_id: str,
-    expires: ExpiresQuery,
-    signature: SignatureQuery,
+    expires: ExpiresQuery = 0,
+    signature: SignatureQuery = "",
     last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
 ) -> Response:
     """What happens to a prediction, from its start or from `Last-Event-ID` on."""
