@@ -187,7 +187,7 @@ def job_view(
         warnings=[*job.warnings, *warnings],
         unknown_words=list(job.unknown_words),
         metadata=dict(job.metadata or {}),
-        metrics=_metrics_view(job),
+        metrics=metrics_view(job),
         links=_links_view(job, links),
     )
 
@@ -216,7 +216,8 @@ def _input_view(params: SamplingParams, output_format: str, provenance: Provenan
     return InputView.model_validate({**members, **extra})
 
 
-def _metrics_view(job: Job) -> MetricsView:
+def metrics_view(job: Job) -> MetricsView:
+    """How long a job waited and ran."""
     started, finished = job.started_at_ms, job.finished_at_ms
     waited_until = started if started is not None else finished
     return MetricsView(

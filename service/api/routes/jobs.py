@@ -31,7 +31,7 @@ from service.api.services import Services, ServicesDep, services_of
 from service.errors import Conflict, FieldError, InvalidRequest, NotFound, Unavailable
 from service.jobs import Job, JobStatus
 from service.queue.records import JobFilter, Standing
-from service.views.job import JobList, JobView
+from service.views.job import JobList, JobView, MetricsView, metrics_view
 from service.views.links import job_path
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ async def submit(request: Request) -> Response:
     }
     if finished and image_format:
         response = await first_image_response(request, standing.job, services, links)
-        response.headers.update(said)
+        response.headers.update(said | _timing(metrics_view(standing.job)))
         return response
     view = await shown_accepted(standing, services, links)
     return _answer(view, 200 if finished else 202, said)
@@ -216,8 +216,12 @@ async def _held(request: Request, job: Job, wait_s: float, services: Services) -
 def _answer(view: JobView, status: int, headers: dict[str, str]) -> Response:
     if not view.status.is_final:
         headers["Retry-After"] = _POLL_AFTER_S
-    spent = {"queue": view.metrics.queue_seconds, "run": view.metrics.run_seconds}
-    timing = [f"{name};dur={1000 * s:.0f}" for name, s in spent.items() if s is not None]
-    if timing:
-        headers["Server-Timing"] = ", ".join(timing)
+    headers |= _timing(view.metrics)
     return Response(view.model_dump_json(), status, headers, media_type="application/json")
+
+
+def _timing(metrics: MetricsView) -> dict[str, str]:
+    """The header `Server-Timing` of a job, ms, for as much as is known."""
+    spent = {"queue": metrics.queue_seconds, "run": metrics.run_seconds}
+    timing = [f"{name};dur={1000 * s:.0f}" for name, s in spent.items() if s is not None]
+    return {"Server-Timing": ", ".join(timing)} if timing else {}

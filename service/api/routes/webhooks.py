@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from service.api.dependencies import TenantDep
 from service.api.problems import declared
@@ -16,6 +16,8 @@ from service.views.delivery import AttemptView, DeliveryList, DeliveryView, Webh
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["webhooks"])
+
+_UNSTORED = {"Cache-Control": "no-store"}
 
 
 @router.get("/jobs/{job_id}/webhooks", responses=declared(404, 422))
@@ -43,15 +45,21 @@ async def redeliver(
 
 
 @router.get("/webhooks/secret", responses=declared())
-async def webhook_secret(services: ServicesDep, tenant: TenantDep) -> WebhookSecretView:
+async def webhook_secret(
+    response: Response, services: ServicesDep, tenant: TenantDep
+) -> WebhookSecretView:
     """The secret that verifies deliveries to your servers."""
+    response.headers.update(_UNSTORED)
     return _secret_view(await services.queue.outbox.secrets(tenant))
 
 
 @router.post("/webhooks/secret/rotate", responses=declared())
-async def rotate_webhook_secret(services: ServicesDep, tenant: TenantDep) -> WebhookSecretView:
+async def rotate_webhook_secret(
+    response: Response, services: ServicesDep, tenant: TenantDep
+) -> WebhookSecretView:
     """Makes a new secret; for a day deliveries carry a signature by each of the two."""
     secrets = await services.queue.outbox.rotate_secret(tenant)
+    response.headers.update(_UNSTORED)
     log.info("webhook secret rotated", extra={"tenant": tenant})
     return _secret_view(secrets)
 

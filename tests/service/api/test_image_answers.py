@@ -1,4 +1,5 @@
 import hashlib
+import re
 import threading
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_a_client_that_takes_images_gets_the_bytes(api: LiveApi, worker: Worker)
     assert response.headers["etag"] == f'"{hashlib.sha256(response.content).hexdigest()}"'
     assert response.headers["preference-applied"] == "wait=5"
     assert response.headers["vary"] == "Prefer, Accept"
+    assert re.match(r"queue;dur=\d+, run;dur=\d+, total;", response.headers["server-timing"])
     assert "link" not in response.headers
 
 

@@ -55,6 +55,7 @@ def attempt(api: LiveApi, status: int) -> None:
         ("https://127.0.0.1/", "not a public address"),
         ("https://0x7f.1/", "not a public address"),
         ("https://[::1]:8000/", "not a public address"),
+        ("https://localhost/", "local name"),
         ("https://169.254.169.254/latest/meta-data/", "metadata"),
         ("https://[::ffff:169.254.169.254]/", "metadata"),
         ("https://hooks.example/\u0000", "control"),
@@ -132,11 +133,15 @@ def test_the_redelivery_of_nothing_is_not_found(shared_api: LiveApi, delivery: s
 
 
 def test_the_secret_stays_until_it_is_rotated(api: LiveApi) -> None:
-    first = api.http.get("/v1/webhooks/secret").json()
+    answer = api.http.get("/v1/webhooks/secret")
+    assert answer.headers["cache-control"] == "no-store"
+    first = answer.json()
     assert api.http.get("/v1/webhooks/secret").json() == first
     assert first["previous_signs_until"] is None
     assert len(base64.b64decode(first["secret"].removeprefix("whsec_"), validate=True)) == 32
-    second = api.http.post("/v1/webhooks/secret/rotate").json()
+    rotated = api.http.post("/v1/webhooks/secret/rotate")
+    assert rotated.headers["cache-control"] == "no-store"
+    second = rotated.json()
     assert second["secret"] != first["secret"]
     assert second["previous_signs_until"] is not None
     assert api.http.get("/v1/webhooks/secret").json() == second
