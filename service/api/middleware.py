@@ -75,7 +75,12 @@ def _request_id(scope: Scope) -> str:
             if _REQUEST_ID.fullmatch(asked):
                 return asked
             break
-    return f"{random.getrandbits(128):032x}"  # a name and no secret: it needs no system call
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """A name for a request that brings none."""
+    return f"{random.getrandbits(128):032x}"  # no secret: it needs no system call
 
 
 def _timing(started_s: float) -> str:

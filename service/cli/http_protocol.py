@@ -7,6 +7,7 @@ is answered with a problem.
 
 import asyncio
 import sys
+from http import HTTPStatus
 from typing import Any, cast
 
 import h11
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from service.api.edge import CROWDED, head_too_large
+from service.api.middleware import new_request_id
 from service.api.problems import respond
 from service.api.refusals import Refusal
 from service.cli.corked import CorkedTransport
@@ -73,9 +75,14 @@ class GuardedProtocol(H11Protocol):
         self.transport.close()
 
     def _write(self, refusal: Refusal) -> None:
-        response = respond(refusal, {"path": "/"})
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        head = h11.Response(status_code=refusal.status, headers=headers)
+        request_id = new_request_id()
+        response = respond(refusal, {"path": "/", "state": {"request_id": request_id}})
+        own = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        head = h11.Response(
+            status_code=refusal.status,
+            headers=[*response.raw_headers, *own],
+            reason=HTTPStatus(refusal.status).phrase,
+        )
         for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
 
@@ -97,5 +104,6 @@ def _not_http(status: int, reason: str) -> Refusal:
     if status == _HEAD_TOO_LARGE:
         return head_too_large()
     title = "The request is not HTTP"
+    reason = reason.partition(": bytearray")[0].rstrip(":")  # h11 shows what it could not read
     detail = f"The request can't be read as HTTP/1.1: {reason}."
     return Refusal(status=status, code="malformed_http", title=title, detail=detail)

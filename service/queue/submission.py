@@ -138,5 +138,5 @@ def refusal_when_full(answer: Sequence[Any], rate: float) -> ServiceError:
     outcome, waiting_work = answer
     pause_s = retry_after_s(int(waiting_work), rate)
     if outcome == "full":
-        return QueueFull("Too many jobs are waiting", retry_after_s=pause_s)
-    return RateLimited("Too many of your jobs are waiting", retry_after_s=pause_s)
+        return QueueFull("Too many jobs are waiting.", retry_after_s=pause_s)
+    return RateLimited("Too many of your jobs are waiting.", retry_after_s=pause_s)

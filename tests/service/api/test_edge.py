@@ -148,7 +148,10 @@ def test_what_follows_a_body_is_the_next_request(shared_api: LiveApi) -> None:
         first = connection.answer()
         assert (first.status, json.loads(first.body)["status"]) == (202, "queued")
         second = connection.answer()
-        assert (second.status, second.problem()["code"]) == (400, "malformed_http")
+        problem = second.problem()
+        assert (second.status, problem["code"]) == (400, "malformed_http")
+        assert problem["request_id"] == second.headers["x-request-id"]
+        assert problem["detail"] == "The request can't be read as HTTP/1.1: illegal request line."
         connection.assert_closed()
     assert_alive(shared_api)
 
