@@ -46,11 +46,11 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server under test, in a process of its own."""
+    """A server under test, in a process of its own: `pid`."""
 
     name: str
     url: str
-    process: "subprocess.Popen[bytes]"
+    pid: int
     submit_path: str
     job_path: str
 
@@ -61,12 +61,12 @@ class Server:
 
     def cpu_s(self) -> float:
         """CPU time that the process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
     def resident_bytes(self) -> int:
         """Memory that the process has in use."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * _PAGE_BYTES
 
 
@@ -102,7 +102,7 @@ def _serving(
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         job_id = httpx.post(url + path, json=BODY, timeout=60).raise_for_status().json()["id"]
-        yield Server(name, url, process, path, f"{path}/{job_id}")
+        yield Server(name, url, process.pid, path, f"{path}/{job_id}")
     finally:
         process.terminate()
         process.wait()
@@ -217,7 +217,7 @@ def starts(settings: Settings, count: int) -> list[dict[str, float]]:
             )
             httpx.get(url, timeout=60).raise_for_status()
             seconds = time.perf_counter() - began
-            server = Server("api", url, process, "", "")
+            server = Server("api", url, process.pid, "", "")
             found.append({"seconds": seconds, "resident_mb": server.resident_bytes() / 1e6})
             process.terminate()
             process.wait()
@@ -280,8 +280,8 @@ def compare_latency(api: Server, bare: Server, rate: float, pairs: int) -> dict[
 def cpu_at_depth(settings: Settings, depth: int, seconds: int) -> dict[str, float]:
     """CPU time of a submit, API and Redis together, at an empty queue and behind `depth` jobs."""
     found = {}
-    with _fresh_redis(settings) as (fresh, redis), api_server(fresh) as api:
-        redis_server = Server("redis", "", redis, "", "")
+    with _fresh_redis(settings) as (fresh, redis_pid), api_server(fresh) as api:
+        redis_server = Server("redis", "", redis_pid, "", "")
         for name, wanted in (("empty", 0), ("full", depth)):
             fill_queue(api, wanted)
             cpu_s = api.cpu_s() + redis_server.cpu_s()
@@ -297,14 +297,14 @@ def cpu_at_depth(settings: Settings, depth: int, seconds: int) -> dict[str, floa
 
 
 @contextlib.contextmanager
-def _fresh_redis(settings: Settings) -> Iterator[tuple[Settings, Any]]:
+def _fresh_redis(settings: Settings) -> Iterator[tuple[Settings, int]]:
     with (
         tempfile.TemporaryDirectory(prefix="glide-bench-") as folder,
         EmbeddedRedis(Path(folder) / "redis", maxmemory_mb=4096) as redis,
     ):
         group = settings.redis.model_copy(update={"url": redis.url})
         fresh = with_data_folder(settings.model_copy(update={"redis": group}), Path(folder))
-        yield fresh, redis._process
+        yield fresh, redis.pid
 
 
 def main() -> None:

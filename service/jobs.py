@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.params import SamplingParams
 
@@ -52,14 +52,10 @@ class Provenance(StrEnum):
 Api = Literal["native", "openai", "replicate", "huggingface"]
 """The front door that a job came through."""
 
-WEBHOOK_EVENTS = (
-    "job.started",
-    "job.progress",
-    "job.image",
-    "job.succeeded",
-    "job.failed",
-    "job.canceled",
-)
+WebhookEvent = Literal[
+    "job.started", "job.progress", "job.image", "job.succeeded", "job.failed", "job.canceled"
+]
+WEBHOOK_EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,14 @@ def pipeline_fingerprint(spec: PipelineSpec) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
+def known_fingerprint(spec: PipelineSpec) -> str | None:
+    """The pipeline's fingerprint; None where a file or a record of it can't be read."""
+    try:
+        return pipeline_fingerprint(spec)
+    except CheckpointError:
+        return None
+
+
 def _stage(spec: PipelineSpec, stage: StageSpec) -> dict[str, object]:
     return {
         "name": stage.name,

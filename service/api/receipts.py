@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from model.catalog import PipelineSpec
-from model.checkpoints.fingerprint import pipeline_fingerprint
-from model.errors import CheckpointError
+from model.checkpoints.fingerprint import known_fingerprint
 from model.params import SamplingParams
 from service.api.pictures import PICTURE_FIELDS
 from service.api.schemas import JobCreate
@@ -206,16 +205,10 @@ def _same_model(record: Mapping[str, Any], catalog: Catalog) -> str | None:
     """This server's name of the model that drew an image; its own name is tried first."""
     digest, name = _text(record, "model_sha256"), _text(record, "model")
     for candidate in sorted(catalog, key=lambda each: each != name):
-        if digest is not None and _fingerprint(catalog[candidate]) == digest:
+        # A pipeline whose files can't be read is not the one that drew anything.
+        if digest is not None and known_fingerprint(catalog[candidate]) == digest:
             return candidate
     return None
-
-
-def _fingerprint(spec: PipelineSpec) -> str | None:
-    try:
-        return pipeline_fingerprint(spec)
-    except CheckpointError:
-        return None  # a pipeline whose files can't be read is not the one that drew anything
 
 
 def _pixels_match(file: ImageFile, digest: str | None) -> tuple[bool | None, str | None]:

@@ -5,7 +5,7 @@ Knows neither Redis nor routes.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from model.params import SamplerName, Task, Thresholding
-from service.jobs import Priority, Provenance
+from service.jobs import Priority, Provenance, WebhookEvent
 from service.views.words import OutputFormat
 
 LONGEST_TIMEOUT_S = 604_800
@@ -85,9 +85,6 @@ class UpsampleCreate(BaseModel):
     temperature: Number | None = Field(None, description="of the initial noise, 0 … 2")
 
 
-WebhookEvent = Literal[
-    "job.started", "job.progress", "job.image", "job.succeeded", "job.failed", "job.canceled"
-]
 FINAL_EVENTS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled")
 
 

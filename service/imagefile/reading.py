@@ -80,15 +80,6 @@ def read_file(data: bytes) -> ImageFile:
         ) from error
 
 
-def read_pixels(data: bytes) -> NDArray[np.uint8]:
-    """The pixels alone, (H, W, 3) uint8.
-
-    Raises:
-        ConditioningError: as `read_file`.
-    """
-    return read_file(data).pixels
-
-
 def _require_size(image: PillowImage.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:

@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model.catalog import PipelineSpec
-from model.checkpoints.checksums import Checksum, read_checksums, weight_files
-from model.errors import CheckpointError
+from model.checkpoints.checksums import weight_files
+from model.checkpoints.fingerprint import known_fingerprint
 from service.views.prediction import model_name
 
 _VERSION = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +90,14 @@ class Library:
 
 
 def version_of(spec: PipelineSpec) -> str:
-    """64 hex digits that change with a pipeline's description and weights; found once a process.
-
-    Weights count by their recorded checksum; without one, by their size and three pieces of them.
-    """
+    """64 hex digits that change with a pipeline's description and weights; found once a process."""
     return _version(spec, spec.folder)  # equal descriptions may lie in two folders
 
 
 @functools.cache
-def _version(spec: PipelineSpec, folder: Path) -> str:
-    members = asdict(spec) | {"folder": None}
-    digest = hashlib.sha256(json.dumps(members, sort_keys=True).encode())
-    for path in weight_files(spec):
-        digest.update(f"\n{path.name} {_fingerprint(path, folder)}".encode())
-    return digest.hexdigest()
+def _version(spec: PipelineSpec, _folder: Path) -> str:
+    described = [asdict(spec) | {"folder": None}, known_fingerprint(spec)]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def created_at(spec: PipelineSpec) -> datetime:
@@ -116,31 +109,3 @@ def created_at(spec: PipelineSpec) -> datetime:
         except OSError:
             continue
     return datetime.fromtimestamp(max(times, default=0.0), UTC)
-
-
-def _fingerprint(path: Path, folder: Path) -> str:
-    recorded = _recorded(path.parent, path.name) or _recorded(folder, str(path))
-    if recorded is not None:
-        return recorded.sha256
-    try:
-        return _sampled(path)
-    except OSError:
-        return "missing"
-
-
-def _recorded(folder: Path, name: str) -> Checksum | None:
-    try:
-        return read_checksums(folder).get(name)
-    except CheckpointError:
-        return None
-
-
-def _sampled(path: Path) -> str:
-    """A digest of a file's size, head, middle and tail: the whole may have gigabytes."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for start in (0, size // 2, max(size - _PIECE_BYTES, 0)):
-            file.seek(start)
-            digest.update(file.read(_PIECE_BYTES))
-    return digest.hexdigest()

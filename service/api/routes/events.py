@@ -1,6 +1,5 @@
 """What happens to a job, as server-sent events: the past first, then live, to the end."""
 
-import asyncio
 import contextlib
 import json
 import re
@@ -13,11 +12,12 @@ from fastapi.sse import format_sse_event
 
 from service.api.auth import NO_KEY
 from service.api.dependencies import JobDep, LinksDep
+from service.api.following import followed, patiently
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
 from service.api.signed import ExpiresQuery, SignatureQuery, signed_job
 from service.api.streams import EventStream
-from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from service.errors import FieldError, InvalidRequest, NotFound
 from service.events import Event, Image, Preview, Progress, event_to_record
 from service.jobs import Job
 from service.views.job import image_view, job_view
@@ -31,7 +31,6 @@ _SNAPSHOT = "snapshot"
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _ID_SCHEMA: dict[str, Any] = {"pattern": f"^({_EVENT_ID.pattern}|{_END})?$"}
 _RECONNECT_AFTER_MS = 2000
-_RETRY_S = 1.0
 _STREAM = {
     "description": "`queued`, `started`, `progress`, `preview`, `image`, one of `succeeded`, "
     "`failed` and `canceled`, then `end`; a `snapshot` stands for events that are gone",
@@ -127,30 +126,26 @@ async def _blocks(
     """The stream in blocks; outlives a queue that can't be reached for a while."""
     yield format_sse_event(retry=_RECONNECT_AFTER_MS)
     queue, after, whole = services.queue, wanted.after, True
-    while True:
-        try:
-            async with contextlib.aclosing(queue.follow(job.id, after)) as events:
-                async for event_id, event in events:
-                    if whole and int(event_id) != int(after or 0) + 1:
-                        whole = False  # events are numbered without gaps: some are gone
-                        yield await _snapshot(services, job, links)
-                    after = event_id
-                    if wanted.previews or not isinstance(event, Preview):
-                        yield _block(event.name, _data(job, links, event), event_id)
-            ended = await queue.get(job.id)
-        except Unavailable:
-            await asyncio.sleep(_RETRY_S)
-        except NotFound:
-            return
-        else:
-            break
+    try:
+        async with contextlib.aclosing(followed(queue, job.id, after)) as events:
+            async for event_id, event in events:
+                if whole and int(event_id) != int(after or 0) + 1:
+                    whole = False  # events are numbered without gaps: some are gone
+                    yield await _snapshot(services, job, links)
+                after = event_id
+                if wanted.previews or not isinstance(event, Preview):
+                    yield _block(event.name, _data(job, links, event), event_id)
+    except NotFound:
+        return
+    ended = await patiently(lambda: queue.get(job.id))
     if ended is not None:
         yield _block(_END, {"type": _END, "job_id": job.id, "status": ended.status}, _END)
 
 
 async def _snapshot(services: Services, job: Job, links: Links) -> bytes:
     """The job as it is now. Without an id: whoever resumes still gets the events that follow."""
-    view = job_view(await services.queue.get(job.id) or job, links)
+    now = await patiently(lambda: services.queue.get(job.id))
+    view = job_view(now or job, links)
     data = {"type": _SNAPSHOT, "job_id": job.id, "job": view.model_dump(mode="json")}
     return _block(_SNAPSHOT, data)
 

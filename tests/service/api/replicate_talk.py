@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 
+from tests.service.event_blocks import Block, blocks
 from tests.service.live_api import LiveApi
 
 P = "/replicate/v1"
 PROMPT = {"prompt": "a red apple"}
 WAIT = {"Prefer": "wait"}
-Block = dict[str, str]
 
 
 def create(api: LiveApi, given: dict[str, Any] | None = None, **body: Any) -> httpx.Response:
@@ -49,17 +49,6 @@ def upload(api: LiveApi, data: bytes, **fields: str) -> dict[str, Any]:
     assert response.status_code == 201, response.text
     found: dict[str, Any] = response.json()
     return found
-
-
-def blocks(lines: Iterator[str]) -> Iterator[Block]:
-    block: Block = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            block[name] = value
-        elif block:
-            yield block
-            block = {}
 
 
 @contextmanager

@@ -10,20 +10,8 @@ from redis import Redis
 
 from service.events import Preview, Progress
 from service.jobs import JobFailure
+from tests.service.event_blocks import Block, blocks
 from tests.service.live_api import LiveApi, Worker
-
-Block = dict[str, str]
-
-
-def blocks(lines: Iterator[str]) -> Iterator[Block]:
-    block: Block = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            block[name] = value
-        elif block:
-            yield block
-            block = {}
 
 
 @contextmanager

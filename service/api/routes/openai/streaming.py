@@ -19,6 +19,7 @@ from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from service.api.dialects.openai import error_of
+from service.api.following import followed, patiently
 from service.api.outcomes import leave, require_success
 from service.api.problems import refusal_of
 from service.api.routes.openai.answers import image_base64, usage_of
@@ -26,12 +27,11 @@ from service.api.routes.openai.orders import Delivery
 from service.api.scaling import scaled
 from service.api.services import Services
 from service.api.streams import EventStream
-from service.errors import ServiceError, Unavailable
-from service.events import Event, Image, Preview
+from service.errors import ServiceError
+from service.events import Image, Preview
 from service.jobs import Job
 
 Kind = Literal["image_generation", "image_edit"]
-_RETRY_S = 1.0
 
 
 class ImageStream(EventStream):
@@ -75,32 +75,19 @@ class _Telling:
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """The events, encoded."""
         try:
-            async with contextlib.aclosing(self._events()) as events:
-                async for event in events:
+            following = followed(self.services.queue, self.job.id)
+            async with contextlib.aclosing(following) as events:
+                async for _, event in events:
                     match event:
                         case Preview():
                             yield await self._partial_image(event)
                         case Image():
                             yield await self._completed(event)
             self.ended = True
-            ended = await self.services.queue.get(self.job.id)
+            ended = await patiently(lambda: self.services.queue.get(self.job.id))
             require_success(ended or self.job)
         except ServiceError as error:
             yield _block("error", {"error": error_of(refusal_of(error))})
-
-    async def _events(self) -> AsyncGenerator[Event, None]:
-        """What happens to the job until its end, though Redis goes meanwhile."""
-        after: str | None = None
-        while True:
-            try:
-                following = self.services.queue.follow(self.job.id, after)
-                async with contextlib.aclosing(following) as events:
-                    async for event_id, event in events:
-                        after = event_id
-                        yield event
-                return
-            except Unavailable:
-                await asyncio.sleep(_RETRY_S)
 
     async def _partial_image(self, event: Preview) -> bytes:
         size, output_format = self.delivery.size, self.job.output_format

@@ -1,6 +1,5 @@
 """A prediction followed live, by a signed link: its outputs and logs, to the end."""
 
-import asyncio
 import contextlib
 import json
 import re
@@ -12,11 +11,12 @@ from fastapi.sse import format_sse_event
 
 from service.api.auth import NO_KEY
 from service.api.dependencies import LinksDep
+from service.api.following import followed, patiently
 from service.api.problems import declared
 from service.api.services import Services, ServicesDep
 from service.api.signed import ExpiresQuery, SignatureQuery, signed_job
 from service.api.streams import EventStream
-from service.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from service.errors import FieldError, InvalidRequest, NotFound
 from service.events import Event, Failed, Image, Progress
 from service.jobs import Job, JobStatus
 from service.views.links import Links
@@ -26,7 +26,6 @@ router = APIRouter(tags=["replicate"])
 
 _DONE = "done"
 _EVENT_ID = re.compile(r"\d{1,18}", re.ASCII)
-_RETRY_S = 1.0
 _REASONS = {
     JobStatus.FAILED: {"reason": "error"},
     JobStatus.CANCELED: {"reason": "canceled"},
@@ -72,22 +71,16 @@ async def _blocks(
 ) -> AsyncGenerator[bytes, None]:
     """Every event as a block; each has an id, since clients drop those without."""
     queue = services.queue
-    while True:
-        try:
-            async with contextlib.aclosing(queue.follow(job.id, after)) as events:
-                async for event_id, event in events:
-                    after = event_id
-                    told = _told(job, links, event)
-                    if told is not None:
-                        name, data = told
-                        yield format_sse_event(event=name, data_str=data, id=event_id)
-            ended = await queue.get(job.id)
-        except Unavailable:
-            await asyncio.sleep(_RETRY_S)
-        except NotFound:
-            return
-        else:
-            break
+    try:
+        async with contextlib.aclosing(followed(queue, job.id, after)) as events:
+            async for event_id, event in events:
+                told = _told(job, links, event)
+                if told is not None:
+                    name, data = told
+                    yield format_sse_event(event=name, data_str=data, id=event_id)
+    except NotFound:
+        return
+    ended = await patiently(lambda: queue.get(job.id))
     if ended is not None:
         data = json.dumps(_REASONS.get(ended.status, {}))
         yield format_sse_event(event=_DONE, data_str=data, id=_DONE)
