@@ -9,9 +9,11 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
+from service.api.forwarded import OWN_HOST
 from service.api.services import Services, services_of
 from service.api_keys import Allowance, ApiKey, is_intact
 from service.errors import Unauthenticated
@@ -67,7 +69,7 @@ async def authenticate(request: Request) -> Principal:
         )
     if not (services.settings.api.open or _is_local(request, services)):
         raise Unauthenticated(
-            "Without API keys the server answers its own machine alone: create a key "
+            "Without API keys the server answers its own machine alone, as localhost: create a key "
             f"({_HOW_TO_CREATE}), or open it to everybody with GLIDE_API__OPEN=true."
         )
     return Principal()
@@ -129,10 +131,32 @@ def _principal(key: ApiKey) -> Principal:
 
 
 def _is_local(request: Request, services: Services) -> bool:
-    """Whether the client is surely on this machine."""
+    """Whether the client is surely on this machine, and means it.
+
+    A page of another origin may give a name of its own this machine's address, and ask through its
+    reader's browser (DNS rebinding); the name that it asked for gives it away.
+    """
+    if not _means_this_machine(request, services):
+        return False
     if "*" in services.settings.api.trusted_proxies and "x-forwarded-for" in request.headers:
         return False  # anybody may have written it
     return request.client is not None and _is_loopback(request.client.host)
+
+
+def _means_this_machine(request: Request, services: Services) -> bool:
+    asked = getattr(request.state, OWN_HOST, None) or request.headers.get("host", "")
+    host = _hostname(asked)
+    public = urlsplit(services.settings.public_url or "").hostname
+    return host in ("localhost", public) or host.endswith(".localhost") or _is_loopback(host)
+
+
+@lru_cache(maxsize=64)
+def _hostname(host: str) -> str:
+    """`Host` without its port; empty where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+OWN_HOST = "own_host"
+"""Where a request's state keeps the `Host` that a forwarded one stands for."""
+
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}", re.ASCII)
 
@@ -39,6 +42,7 @@ class ForwardedHeaders:
             headers = Headers(scope=scope)
             host = headers.get("x-forwarded-host", "").partition(",")[0].strip()
             if _HOST.fullmatch(host):
+                scope.setdefault("state", {})[OWN_HOST] = headers.get("host", "")
                 MutableHeaders(scope=scope)["host"] = host
             prefix = headers.get("x-forwarded-prefix", "").strip().rstrip("/")
             if _PREFIX.fullmatch(prefix):

@@ -64,7 +64,7 @@ def connected(api: LiveApi) -> Iterator[Connection]:
 
 
 def head(target: str, *lines: str, method: str = "POST") -> bytes:
-    fields = ("host: test", "content-type: application/json", *lines)
+    fields = ("host: localhost", "content-type: application/json", *lines)
     return "\r\n".join((f"{method} {target} HTTP/1.1", *fields, "", "")).encode("latin-1")
 
 

@@ -46,6 +46,30 @@ def test_without_keys_the_server_is_open_to_its_own_machine(api: LiveApi) -> Non
         assert "GLIDE_API__OPEN" in problem["detail"]
 
 
+@pytest.mark.parametrize("host", ["localhost", "app.localhost:8000", "127.0.0.1:1", "[::1]:8000"])
+def test_without_keys_its_own_machine_may_call_it_by_any_name_of_its_own(
+    shared_api: LiveApi, host: str
+) -> None:
+    assert shared_api.http.get("/v1/jobs", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "192.0.2.1:8000", ""])
+def test_without_keys_a_name_that_merely_leads_here_is_refused(
+    shared_api: LiveApi, host: str
+) -> None:
+    response = shared_api.http.get("/v1/jobs", headers={"host": host})
+    problem = assert_problem(response, 401, "unauthenticated")
+    assert "as localhost" in problem["detail"]
+
+
+def test_a_forwarded_name_does_not_hide_the_one_that_was_asked_for(shared_api: LiveApi) -> None:
+    forwarded = {"x-forwarded-host": "api.example", "x-forwarded-proto": "https"}
+    listed = shared_api.http.get("/v1/jobs", headers=forwarded)
+    assert listed.status_code == 200
+    hidden = {"host": "evil.example", "x-forwarded-host": "localhost"}
+    assert shared_api.http.get("/v1/jobs", headers=hidden).status_code == 401
+
+
 def test_without_keys_an_opened_server_is_open_to_all(opened: LiveApi) -> None:
     assert opened.http.get("/v1/jobs", headers=STRANGER).status_code == 200
     opened.new_key()

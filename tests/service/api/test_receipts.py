@@ -47,7 +47,8 @@ def settings(
     return Settings(
         redis=RedisSettings(url=redis_url, prefix="test-receipts:{q}:"),
         store=StoreSettings(path=tmp_path_factory.mktemp("images")),
-        worker=WorkerSettings(models=("tiny",), threads=1, drain_s=10),
+        # Each picture alone in its steps: a re-run is compared bit by bit, and others may still draw.
+        worker=WorkerSettings(models=("tiny",), threads=1, drain_s=10, max_batch=1),
         models=ModelsSettings(folders=(spec.folder,)),
     )
 
