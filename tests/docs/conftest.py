@@ -48,7 +48,7 @@ def server(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings = Settings(
         redis=RedisSettings(url=redis_url, prefix=f"test-{secrets.token_hex(6)}:{{q}}:"),
         store=StoreSettings(path=folder / "images"),
-        # Each picture alone in its steps: a re-run is compared bit by bit, and others may still draw.
+        # Each picture alone in its steps: a re-run is compared bit by bit while others draw.
         worker=WorkerSettings(threads=1, models=(spec.name,), max_batch=1),
         models=ModelsSettings(folders=(spec.folder,)),
     )

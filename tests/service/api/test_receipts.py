@@ -47,7 +47,7 @@ def settings(
     return Settings(
         redis=RedisSettings(url=redis_url, prefix="test-receipts:{q}:"),
         store=StoreSettings(path=tmp_path_factory.mktemp("images")),
-        # Each picture alone in its steps: a re-run is compared bit by bit, and others may still draw.
+        # Each picture alone in its steps: a re-run is compared bit by bit while others draw.
         worker=WorkerSettings(models=("tiny",), threads=1, drain_s=10, max_batch=1),
         models=ModelsSettings(folders=(spec.folder,)),
     )
