@@ -115,6 +115,9 @@ def test_a_killed_worker_is_replaced_and_its_job_ends(settings: Settings) -> Non
 
 
 def test_jobs_and_pictures_survive_a_restart(settings: Settings) -> None:
+    # No machine draws the endless job's 8000 steps before a stop that gives it half a second.
+    worker = settings.worker.model_copy(update={"drain_s": 0.5})
+    settings = settings.model_copy(update={"worker": worker})
     with serving(settings) as service, GlideClient(service.url) as client:
         done = _draw(client, SMALL)
         picture = client.image(done)
